@@ -1,0 +1,47 @@
+# From a seismic survey to a Kaggle submission.
+#
+#   snakemake -n                                  what would run, and why
+#   snakemake --cores all --resources gpu=1       everything, on a GPU
+#   snakemake --cores all --resources gpu=0       the same on the CPU
+#   snakemake submit --cores 1                    send the submission (never part of the above)
+
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+pathvars:
+    results=f"results/{SETTINGS.name}",
+
+
+include: "workflow/rules/survey.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/submission.smk"
+include: "workflow/rules/report.smk"
+
+
+# Every precious file is named, so that one that was deleted is noticed.
+rule all:
+    default_target: True
+    input:
+        "<results>/submission.csv",
+        "<results>/report.html",
+        collect(
+            "<results>/models/{model}/fold{fold}/model.pt",
+            model=SETTINGS.needed,
+            fold=SETTINGS.folds.used,
+        ),
+
+
+onsuccess:
+    show_status()
+
+
+onerror:
+    explain_failure()

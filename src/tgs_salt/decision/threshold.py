@@ -1,0 +1,134 @@
+"""`threshold`: from probability bytes to masks, by the pair (threshold, minimum area) that scores best out of fold.
+
+    python -m tgs_salt threshold --settings '{"threshold": {...}, "folds": {...}}' --ensemble .../ensemble/oof.npy ...
+
+A pixel is salt where its byte is at least the threshold (0..255); a tile with fewer salt pixels than the minimum area
+is empty. Every pair is tried, exactly. The pair's own score flatters it a little; the cross-fitted score does not:
+there each part of the tiles is scored with the pair chosen on the other parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tgs_salt import files
+from tgs_salt.decision.choice import Choice, CrossFit, Fixed, choose, cross_fit, histograms
+from tgs_salt.errors import UserError
+from tgs_salt.kernels import histogram, metric
+from tgs_salt.log import announce, logger
+from tgs_salt.settings import Folds, Threshold
+from tgs_salt.survey.folds import COLUMNS as FOLD_COLUMNS
+from tgs_salt.survey.folds import assign, read_folds
+from tgs_salt.survey.tiles import read_table, read_tiles
+
+
+def search(
+    probabilities: np.ndarray, truth: np.ndarray, level: Fixed = "search", min_area: Fixed = "search", threads: int = 1
+) -> Choice:
+    """The best pair for (n, h, w) uint8 `probabilities` and bool `truth`; `level` and `min_area` may be fixed.
+
+    Ties go to the smallest minimum area, then to the lower middle of the longest run of best thresholds.
+    Raises UserError if there is no tile or the shapes differ.
+    """
+    table = histogram.score_table(histograms(probabilities, truth, threads), threads=threads)
+    return choose(table, len(truth), level, min_area)
+
+
+def threshold(
+    settings: Threshold, fold_settings: Folds, *, models: list[str], ensemble: Path, oof: list[Path], masks: Path,
+    tiles: Path, folds: Path, output: Path, threads: int = 1,
+) -> None:  # fmt: skip
+    """Write threshold.json (the decision), threshold.csv (the score at each threshold) and scores.csv (each model and
+    fold by itself) into `output`.
+
+    `ensemble` is the ensemble's oof.npy; `oof` the predictions of each model in turn and of each used fold within it.
+    """
+    used = fold_settings.used
+    if len(oof) != len(models) * len(used):
+        raise UserError(f"threshold: {len(models)} models on {len(used)} folds, but {len(oof)} predictions (--oof).")
+    ids = read_tiles(tiles, "train")["id"]
+    fold_of = read_folds(folds, ids)
+    rows = np.flatnonzero(np.isin(fold_of, used))
+    fold_of = fold_of[rows]
+    truth = np.asarray(files.read_array(masks, (len(ids), None, None))[rows]).view(bool)
+    together = np.asarray(files.read_array(ensemble, (len(ids), *truth.shape[1:]))[rows])
+    # With a single fold there are no other folds to choose on, so its tiles are parted as folds are made.
+    over = "folds" if len(used) > 1 else "parts"
+    if over == "parts" and len(rows) < settings.parts:
+        raise UserError(
+            f"threshold.parts: {settings.parts} parts need {settings.parts} tiles or more, and fold {used[0]} has "
+            f"{len(rows)}; set fewer parts, or train more folds."
+        )
+    table = read_table(folds, FOLD_COLUMNS).iloc[rows]
+    part = fold_of if over == "folds" else assign(table, settings.parts, fold_settings.seed)
+
+    scores: list[dict[str, Any]] = []
+    for name, predicted in _candidates(together, models, used, oof, fold_of):
+        choice, fitted, sums = cross_fit(predicted, truth, part, settings.level, settings.min_area, threads)
+        at_half = metric.score_bytes(predicted, truth, metric.HALF, threads=threads)
+        scores += _by_fold(name, used, fold_of, at_half, fitted, over)
+        if name == "ensemble":
+            _write_decision(output, choice, fitted, sums, at_half, over, used, models)
+        logger.info(
+            f"{name}: cross-fitted {fitted.score:.4f}, in-sample {choice.score:.4f}, at 0.5 {at_half.mean():.4f}"
+        )
+    files.write_text(output / "scores.csv", pd.DataFrame(scores).to_csv(index=False, lineterminator="\n"))
+
+
+def _candidates(
+    together: np.ndarray, models: list[str], used: list[int], oof: list[Path], fold_of: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The ensemble's and each model's out-of-fold bytes, in the order of the tiles of the used folds."""
+    yield "ensemble", together
+    for first, model in enumerate(models):
+        predicted = np.empty_like(together)
+        for index, fold in enumerate(used):
+            rows = np.flatnonzero(fold_of == fold)
+            path = oof[first * len(used) + index]
+            predicted[rows] = files.read_array(path, (len(rows), *together.shape[1:]))
+        yield model, predicted
+
+
+def _by_fold(
+    name: str, used: list[int], fold_of: np.ndarray, at_half: np.ndarray, fitted: CrossFit, over: str
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": name, "fold": fold, "tiles": int((fold_of == fold).sum()),
+            "score_at_half": float(at_half[fold_of == fold].mean()),
+            "cross_fitted_score": fitted.by_part[fold] if over == "folds" else fitted.score,
+        }
+        for fold in used
+    ]  # fmt: skip
+
+
+def _write_decision(
+    output: Path, choice: Choice, fitted: CrossFit, sums: np.ndarray, at_half: np.ndarray, over: str,
+    used: list[int], models: list[str],
+) -> None:  # fmt: skip
+    tiles = len(at_half)
+    curve = pd.DataFrame(
+        {
+            "threshold": np.arange(256),
+            "score": sums[:, choice.min_area] / (10 * tiles),
+            "score_without_min_area": sums[:, 0] / (10 * tiles),
+            "best_min_area": sums.argmax(axis=1),
+            "best_score": sums.max(axis=1) / (10 * tiles),
+        }
+    )
+    files.write_text(output / "threshold.csv", curve.to_csv(index=False, lineterminator="\n"))
+    summary = {
+        "score": choice.score, "cross_fitted_score": fitted.score, "cross_fitted_over": over,
+        "threshold": choice.threshold, "min_area": choice.min_area, "score_at_half": float(at_half.mean()),
+        "tiles": tiles, "folds": used, "models": models,
+    }  # fmt: skip
+    files.write_json(output / "threshold.json", summary)
+    announce(
+        f"cross-fitted score {fitted.score:.4f} over {over}, in-sample {choice.score:.4f}: "
+        f"threshold {choice.threshold}, min_area {choice.min_area}"
+    )

@@ -1,0 +1,94 @@
+"""`predict`: one fold's model over its own tiles (oof) or the test tiles, as probability bytes.
+
+python -m tgs_salt predict --split oof --model results/tgs/models/unet/fold0/model.pt --images ... --output .../oof.npy
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tgs_salt import files
+from tgs_salt.errors import UserError
+from tgs_salt.learning.checkpoint import load_model
+from tgs_salt.learning.device import device
+from tgs_salt.log import progress
+from tgs_salt.settings import Predict
+from tgs_salt.survey.folds import read_folds
+from tgs_salt.survey.tiles import read_tiles
+
+
+def predict(
+    split: str, settings: Predict, *, model: Path, images: Path, tiles: Path, folds: Path, output: Path,
+    gpus: str, slots: int = 1,
+) -> None:  # fmt: skip
+    """Write (n, side, side) uint8 probabilities of the fold's own tiles (`split` oof) or of all test tiles (test).
+
+    Rows follow tiles.csv. A byte is min(255, floor(256 p)); blank tiles are zero.
+    """
+    with device(gpus, slots) as where:
+        network, about = load_model(model, where)
+        torch.set_num_threads(about["settings"]["threads"])
+        table = read_tiles(tiles, "train" if split == "oof" else "test")
+        side = about["tile_size"]
+        pictures = files.read_array(images, (len(table), side, side))
+        rows = table["row"].to_numpy()
+        if split == "oof":
+            rows = rows[read_folds(folds, table["id"]) == about["fold"]]
+            _check_fold(model, about["fold_hash"], table["id"].iloc[rows])
+        flips = settings.tta == "horizontal"
+        with (
+            files.filling_array(output, (len(rows), side, side)) as filled,
+            progress(f"predict {split}", len(rows)) as done,
+        ):
+            first = 0
+            batches = (np.asarray(pictures[part]) for part in _parts(rows, settings.batch_size))
+            for bytes_ in probability_bytes(network, batches, where, flips):
+                filled[first : first + len(bytes_)] = bytes_
+                first += len(bytes_)
+                done.advance(len(bytes_))
+
+
+def _parts(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for first in range(0, len(rows), size):
+        yield rows[first : first + size]
+
+
+def _check_fold(model: Path, fold_hash: str, ids: Iterable[str]) -> None:
+    if files.digest("\n".join(ids))[:16] != fold_hash:
+        raise UserError(f"{model}: was trained with other folds than folds.csv has now; train this fold again.")
+
+
+def probability_bytes(
+    network: nn.Module, batches: Iterator[np.ndarray], where: torch.device, flips: bool
+) -> Iterator[np.ndarray]:
+    """Turn batches of (n, side, side) uint8 tiles into uint8 probabilities of the same shape; blank tiles give zeros.
+
+    With `flips` the probabilities of the tile and of its left-right mirror image are averaged.
+    """
+    for batch in batches:
+        with torch.inference_mode(), autocast(where):
+            pixels = to_pixels(torch.from_numpy(batch).to(where))
+            salt = torch.sigmoid(network(pixels).float())
+            if flips:
+                salt = (salt + torch.sigmoid(network(pixels.flip(-1)).float()).flip(-1)) / 2
+            quantised = (salt * 256).floor_().clamp_(max=255).to(torch.uint8)
+        blank = batch.min(axis=(1, 2)) == batch.max(axis=(1, 2))
+        salt_bytes = quantised[:, 0].cpu().numpy()
+        salt_bytes[blank] = 0
+        yield salt_bytes
+
+
+def to_pixels(tiles: Tensor) -> Tensor:
+    """(n, side, side) uint8 to (n, 1, side, side) float32 in 0..1."""
+    return tiles.unsqueeze(1).float() / 255
+
+
+def autocast(where: torch.device) -> torch.autocast:
+    """Mixed precision on CUDA only: bfloat16 on a CPU without it is ten times slower."""
+    half = torch.bfloat16 if where.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
+    return torch.autocast(where.type, dtype=half, enabled=where.type == "cuda")

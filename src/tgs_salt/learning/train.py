@@ -1,0 +1,268 @@
+"""`train`: one model on one fold, a fixed schedule from first epoch to last. Read it top to bottom.
+
+    python -m tgs_salt train --model unet --fold 0 --settings '{"model": {...}}' --images ... --output .../model.pt
+
+Everything an epoch needs lies on the device as uint8; random numbers are drawn for an epoch at once, from the seed,
+the fold and the epoch alone. So an epoch can be repeated, and a training that was killed ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tgs_salt import files
+from tgs_salt.errors import UserError
+from tgs_salt.kernels import metric
+from tgs_salt.learning import augment
+from tgs_salt.learning.checkpoint import RECIPE, load_checkpoint, load_weights, locked, save_checkpoint, save_model
+from tgs_salt.learning.data import FoldData, Teacher, read_fold
+from tgs_salt.learning.device import device, peak_memory_mb, synchronise
+from tgs_salt.learning.losses import loss_of
+from tgs_salt.learning.network import TileNetwork, build
+from tgs_salt.learning.predict import autocast, probability_bytes, to_pixels
+from tgs_salt.log import announce, logger
+from tgs_salt.settings import Model
+
+SCORING_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files that a fold is trained from."""
+
+    images: Path
+    masks: Path
+    tiles: Path
+    folds: Path
+    init_from: Path | None = None
+    teacher: Teacher | None = None
+
+
+def train(name: str, fold: int, settings: Model, inputs: Inputs, output: Path, *, gpus: str, slots: int = 1) -> None:
+    """Train model `name` on all folds but `fold`; write model.pt (`output`), history.csv and timing.json beside it.
+
+    Goes on from `resume/` beside the output where a training with the same settings and data was killed.
+    """
+    resume = output.parent / "resume"
+    with locked(resume), device(gpus, slots) as where:
+        torch.set_num_threads(settings.threads)
+        data = read_fold(inputs.images, inputs.masks, inputs.tiles, inputs.folds, fold, inputs.teacher, where)
+        try:
+            trainer = Trainer(name, fold, settings, data, where, inputs.init_from)
+            trainer.run(resume / "checkpoint.pt")
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"out of GPU memory; lower models.{name}.batch_size (now {settings.batch_size}), "
+                "or runtime.slots_per_device."
+            ) from None
+        files.write_text(output.with_name("history.csv"), _csv(trainer.history))
+        files.write_json(output.with_name("timing.json"), trainer.timing())
+        save_model(output, trainer.kept, settings, data.images.shape[-1], fold, data.fold_hash)
+        # A finished training is not one to resume: `--force` has to train again.
+        shutil.rmtree(resume, ignore_errors=True)
+
+
+class Trainer:
+    """The state of one training, and the loop over it."""
+
+    def __init__(
+        self, name: str, fold: int, settings: Model, data: FoldData, where: torch.device, init_from: Path | None
+    ) -> None:
+        self.name, self.fold, self.settings, self.data, self.where = name, fold, settings, data, where
+        torch.manual_seed(_seed(settings.seed, fold, 0))
+        try:
+            network = build(settings, data.images.shape[-1], fetch=init_from is None)
+        except UserError as problem:
+            raise UserError(str(problem).replace("models.*", f"models.{name}")) from None
+        if init_from is not None:
+            load_weights(init_from, network)
+        self.network = network.to(where)
+        self.average = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True
+        )
+        self.steps_per_epoch = math.ceil(len(data.images) / settings.batch_size)
+        self.optimiser, self.schedule = _optimiser(self.network, settings, self.steps_per_epoch * settings.epochs)
+        half_floats = where.type == "cuda" and not torch.cuda.is_bf16_supported()
+        self.scaler = torch.amp.GradScaler(where.type, enabled=half_floats)
+        self.loss = loss_of(settings.loss)
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Tensor] | None = None
+        self.seconds = 0.0
+        source = files.digest(init_from.read_bytes())[:16] if init_from else ""
+        self.fingerprint = {
+            "settings": files.digest(settings.model_dump_json(exclude={"like", "init_from", "teacher"}))[:16],
+            "folds": f"{fold}:{data.fold_hash}", "data": data.data_hash, "init_from": source,
+            "code": f"recipe {RECIPE}, torch {torch.__version__}, {where.type}",
+        }  # fmt: skip
+
+    def run(self, checkpoint: Path) -> None:
+        """All epochs that are left, with a checkpoint after each."""
+        state = load_checkpoint(checkpoint, self.fingerprint)
+        if state is not None:
+            self._restore(state)
+            announce(f"{self.title}: going on after epoch {len(self.history)} of {self.settings.epochs}")
+        logger.info(
+            f"{self.title}: {len(self.data.images):,} tiles, {self.settings.epochs} epochs of {self.steps_per_epoch} "
+            f"steps on {self.where}"
+        )
+        for epoch in range(len(self.history) + 1, self.settings.epochs + 1):
+            began = time.monotonic()
+            loss = self._epoch(epoch)
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"{self.title}: the loss became {loss} in epoch {epoch}; "
+                    f"lower models.{self.name}.learning_rate (now {self.settings.learning_rate:g})."
+                )
+            score = self._score()
+            rate = self.optimiser.param_groups[-1]["lr"]
+            self.history.append({"epoch": epoch, "learning_rate": rate, "loss": loss, "score": score})
+            if self.settings.keep == "best" and score >= max(row["score"] for row in self.history):
+                # A copy: state_dict() hands out the tensors that training goes on to change.
+                self.best = {key: tensor.clone() for key, tensor in self._averaged().state_dict().items()}
+            self.seconds += time.monotonic() - began
+            self._announce(epoch, loss, score, time.monotonic() - began)
+            save_checkpoint(checkpoint, self._state())
+
+    def _epoch(self, epoch: int) -> float:
+        """One pass over the tiles in random order; nothing waits for the device until the end. Mean loss a tile."""
+        generator = torch.Generator().manual_seed(_seed(self.settings.seed, self.fold, epoch))
+        torch.manual_seed(_seed(self.settings.seed, self.fold, epoch))  # dropout
+        count = len(self.data.images)
+        order = torch.randperm(count, generator=generator).to(self.where)
+        numbers = augment.draw(count, self.settings.augment, generator).to(self.where)
+        total = torch.zeros((), device=self.where)
+        self.network.train()
+        for first in range(0, count, self.settings.batch_size):
+            rows = order[first : first + self.settings.batch_size]
+            pixels = to_pixels(self.data.images.index_select(0, rows))
+            targets = to_pixels(self.data.targets.index_select(0, rows))
+            pixels, targets = augment.apply(pixels, targets, numbers.index_select(0, rows))
+            with autocast(self.where):
+                logits = self.network(pixels)
+            loss = self.loss(logits, targets)
+            self.optimiser.zero_grad(set_to_none=True)
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+            self.schedule.step()
+            if self.settings.average:
+                self.average.update_parameters(self.network)
+            total += loss.detach() * len(rows)
+        synchronise(self.where)
+        return float(total) / count
+
+    def _score(self) -> float:
+        """The competition's score on the fold's own tiles at probability 0.5, of the averaged weights, unflipped."""
+        network = self._averaged().eval()
+        tiles = self.data.held_out_images
+        batches = (tiles[first : first + SCORING_BATCH] for first in range(0, len(tiles), SCORING_BATCH))
+        scores = [
+            metric.score_bytes(bytes_, self.data.held_out_masks[first : first + len(bytes_)], metric.HALF)
+            for first, bytes_ in zip(
+                range(0, len(tiles), SCORING_BATCH), probability_bytes(network, batches, self.where, False), strict=True
+            )
+        ]
+        return float(sum(part.sum() for part in scores) / len(tiles))
+
+    def _averaged(self) -> TileNetwork:
+        averaged = self.average.module
+        assert isinstance(averaged, TileNetwork)
+        return averaged if self.settings.average else self.network
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} fold {self.fold}"
+
+    @property
+    def kept(self) -> dict[str, Tensor]:
+        """The weights that count: averaged, after the last epoch or after the best."""
+        return self.best if self.best is not None else self._averaged().state_dict()
+
+    def _announce(self, epoch: int, loss: float, score: float, seconds: float) -> None:
+        left = seconds * (self.settings.epochs - epoch)
+        announce(
+            f"{self.title}: epoch {epoch}/{self.settings.epochs}, loss {loss:.4f}, score {score:.4f}, "
+            f"{len(self.data.images) / seconds:,.0f} tiles/s, {_clock(left)} left"
+        )
+
+    def timing(self) -> dict[str, Any]:
+        """Figures that differ from run to run, for timing.json."""
+        epochs = max(len(self.history), 1)
+        return {
+            "device": torch.cuda.get_device_name(self.where) if self.where.type == "cuda" else "cpu",
+            "threads": self.settings.threads,
+            "seconds": round(self.seconds, 1),
+            "tiles_per_second": round(len(self.data.images) * epochs / max(self.seconds, 1e-9), 1),
+            "peak_memory_mb": round(peak_memory_mb(self.where), 1),
+        }
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "fingerprint": self.fingerprint, "network": self.network.state_dict(), "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(), "history": self.history, "best": self.best, "seconds": self.seconds,
+        }  # fmt: skip
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.history, self.best, self.seconds = state["history"], state["best"], state["seconds"]
+
+
+def _optimiser(
+    network: TileNetwork, settings: Model, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW in one fused kernel; a pretrained encoder learns at its own rate."""
+    encoder = getattr(network.inner, "encoder", None)
+    slow = list(encoder.parameters()) if encoder is not None else []
+    known = set(map(id, slow))
+    groups: list[dict[str, Any]] = [
+        {"params": slow, "lr": settings.learning_rate * settings.encoder_rate},
+        {"params": [p for p in network.parameters() if id(p) not in known], "lr": settings.learning_rate},
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimiser = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+    if settings.schedule == "constant":
+        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, _always_one)
+    rates = [group["lr"] for group in groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, rates, total_steps=steps + 1, pct_start=0.15, cycle_momentum=False
+    )
+    return optimiser, schedule
+
+
+def _always_one(step: int) -> float:
+    return 1.0
+
+
+def _seed(*parts: int) -> int:
+    """One seed out of several numbers; stable across versions of Python."""
+    return int(files.digest(" ".join(map(str, parts)))[:15], 16)
+
+
+def _csv(rows: list[dict[str, float]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

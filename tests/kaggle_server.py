@@ -1,0 +1,180 @@
+"""Kaggle on loopback: enough of its protocol for the real client, with the ways in which it fails.
+
+`KaggleServer.stand_in` gives the process an empty home, made-up credentials, and a proxy for every protocol that is
+this server. No test can then reach Kaggle, and every request of the client is in `requests`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+import threading
+import zipfile
+from collections import defaultdict
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+SLUG = "tgs-salt-identification-challenge"
+RULES = "You must accept this competition's rules before you'll be able to download files."
+NO_PERMISSION = "Permission 'competitions.participate' was denied"
+KEY = "0123456789abcdef0123456789abcdef"
+_BYTECODE = tempfile.TemporaryDirectory(prefix="kaggle-bytecode-")  # compiling the client takes longer than its call
+
+
+def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as opened:
+        for name, content in members.items():
+            opened.writestr(name, content)
+    return buffer.getvalue()
+
+
+def competition_archive(pictures: int = 20) -> bytes:
+    """The layout of the real archive, with noise for pictures."""
+    train = zipped({f"{kind}/{i:010x}.png": os.urandom(3000) for kind in ("images", "masks") for i in range(pictures)})
+    test = zipped({f"images/{i:010x}.png": os.urandom(3000) for i in range(pictures)})
+    return zipped({"train.csv": b"id,rle_mask\n", "depths.csv": b"id,z\n", "train.zip": train, "test.zip": test})
+
+
+class KaggleServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+        self.requests: list[str] = []
+        self.ranges: list[str | None] = []  # of each request for the archive
+        self.archive = competition_archive()
+        self.submissions: list[dict[str, Any]] = []
+        self.allowed = 5
+        # What becomes of the newest submission each time it is listed; the last of these stays.
+        self.states: list[dict[str, Any]] = [{"status": "COMPLETE", "publicScore": "0.87", "privateScore": "0.88"}]
+        # By method or path kind, what happens to its next requests: (status, message), bytes to send instead,
+        # "hang", "reset" (do nothing, cut the line), "done then reset" (do it, cut the line),
+        # "cut" (half a body) or "stall" (half a body, then nothing).
+        self.faults: dict[str, list[Any]] = defaultdict(list)
+        self.released = threading.Event()  # ends what hangs
+
+    def __enter__(self) -> KaggleServer:
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, *_: object) -> None:
+        """A client that was ended in the middle is nothing to report."""
+
+    def count(self, name: str) -> int:
+        return self.requests.count(name)
+
+    def stand_in(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+        """Make this server all that a child process can see of Kaggle."""
+        for name in [name for name in os.environ if name.startswith("KAGGLE_")]:
+            monkeypatch.delenv(name)
+        home.mkdir(exist_ok=True)
+        proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), self.address)
+        proxies |= {name.upper(): value for name, value in proxies.items()}
+        sign_in = {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "KAGGLE_USERNAME": "alice", "KAGGLE_KEY": KEY}
+        for name, value in {**proxies, **sign_in, "HOME": str(home), "no_proxy": "", "NO_PROXY": ""}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("PYTHONPYCACHEPREFIX", _BYTECODE.name)
+        for name in ("XDG_CONFIG_HOME", "PYTHONDONTWRITEBYTECODE"):
+            monkeypatch.delenv(name, raising=False)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: KaggleServer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_CONNECT(self) -> None:
+        self.server.requests.append(f"CONNECT {self.path}")
+        self.answer(403, b"")
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.body() or b"{}")
+        self.serve(urlsplit(self.path).path.rpartition("/")[2], asked)
+
+    def do_PUT(self) -> None:
+        self.serve("upload", {"content": self.body()})
+
+    def do_GET(self) -> None:
+        self.serve("bundle", {})
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def serve(self, name: str, asked: dict[str, Any]) -> None:
+        self.server.requests.append(name)
+        faults = self.server.faults[name]
+        fault = faults.pop(0) if faults else None
+        if fault == "hang":
+            self.server.released.wait(30)
+        if fault in ("hang", "reset"):
+            self.close_connection = True
+        elif isinstance(fault, tuple):
+            # The storage answers XML, in which the client sees no message: it then shows the whole signed link.
+            kind = "application/xml" if name == "bundle" else "application/json"
+            self.answer(fault[0], json.dumps({"code": fault[0], "message": fault[1]}).encode(), kind)
+        elif name == "bundle":
+            self.send_archive(fault)
+        elif name == "DownloadDataFiles":
+            place = f"{self.server.address}/gcs/bundle/archive.zip?X-Goog-Signature=secretsignature"
+            self.answer(302, b"", Location=place)
+        elif fault == "done then reset":
+            self.result(name, asked)
+            self.close_connection = True
+        else:
+            self.answer(200, json.dumps(self.result(name, asked)).encode())
+
+    def send_archive(self, fault: Any) -> None:
+        whole = fault if isinstance(fault, bytes) else self.server.archive
+        headers = {"Last-Modified": formatdate(1531850662, usegmt=True), "Accept-Ranges": "bytes", "ETag": '"e"'}
+        self.server.ranges.append(self.headers["Range"])
+        if self.headers["Range"]:
+            begin = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+            headers["Content-Range"] = f"bytes {begin}-{len(whole) - 1}/{len(whole)}"
+            self.answer(206, whole[begin:], "application/zip", 1.0, **headers)
+        else:
+            self.answer(200, whole, "application/zip", 0.5 if fault in ("cut", "stall") else 1.0, **headers)
+        if fault == "stall":
+            self.server.released.wait(30)
+        self.close_connection = fault in ("cut", "stall")
+
+    def result(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
+        server = self.server
+        if name == "StartSubmissionUpload":
+            return {"token": "blob0", "createUrl": f"{server.address}/upload?upload_id=secretupload"}
+        if name == "CreateSubmission":
+            entry = {"ref": 1000 + len(server.submissions), "date": "2026-11-22T10:00:00.123Z", "status": "PENDING"}
+            entry |= {"description": asked["submissionDescription"], "fileName": "submission.csv"}
+            server.submissions.insert(0, entry)
+            return {"message": "Successfully submitted to TGS Salt", "ref": entry["ref"]}
+        if name == "GetSubmissionLimits":
+            return {"numToday": 5 - server.allowed, "numTotal": 5 - server.allowed, "numAllowedNow": server.allowed}
+        if name == "ListSubmissions":
+            if server.submissions:
+                server.submissions[0] |= server.states.pop(0) if len(server.states) > 1 else server.states[0]
+            return {"submissions": server.submissions, "nextPageToken": ""}
+        return {}
+
+    def answer(
+        self, status: int, content: bytes, kind: str = "application/json", share: float = 1.0, **headers: str
+    ) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content[: int(len(content) * share)])

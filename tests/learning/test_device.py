@@ -1,0 +1,67 @@
+"""`--gpus` and the leases of devices, with real processes."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tgs_salt.errors import UserError
+from tgs_salt.learning.device import device, lease
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tgs_salt.learning.device import lease
+with lease(["a", "b"], int(sys.argv[2]), folder=Path(sys.argv[1]), pause=0.05) as index:
+    print(index, flush=True)
+    time.sleep(60)
+"""
+
+
+def hold(folder: Path, slots: int = 1) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", HOLD, str(folder), str(slots)], stdout=subprocess.PIPE, text=True)
+
+
+def test_zero_is_the_cpu_on_purpose() -> None:
+    with device("0") as where:
+        assert where.type == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("gpus", ["1", "2", "auto"])
+def test_a_gpu_that_is_not_there_is_explained(gpus: str) -> None:
+    with pytest.raises(UserError, match=r"no CUDA device here; .* --resources gpu=0"), device(gpus):
+        pass
+
+
+def test_a_strange_number_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--gpus: expected 0, a number of GPUs, or auto, found 'many'"), device("many"):
+        pass
+
+
+def test_each_process_gets_its_own_device_and_a_killed_one_gives_it_back(tmp_path: Path) -> None:
+    first, second = hold(tmp_path), hold(tmp_path)
+    third = None
+    try:
+        indices = {first.stdout.readline().strip(), second.stdout.readline().strip()}
+        assert indices == {"0", "1"}
+        third = hold(tmp_path)
+        time.sleep(0.5)
+        assert third.poll() is None  # waits
+        second.kill()
+        assert third.stdout.readline().strip() in {"0", "1"}
+    finally:
+        for process in filter(None, (first, second, third)):
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+def test_slots_share_a_device_only_when_every_device_has_one(tmp_path: Path) -> None:
+    with lease(["a", "b"], 2, tmp_path) as one, lease(["a", "b"], 2, tmp_path) as two:
+        assert {one, two} == {0, 1}
+        with lease(["a", "b"], 2, tmp_path) as three:
+            assert three in (0, 1)

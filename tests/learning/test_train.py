@@ -1,0 +1,268 @@
+"""Training, resuming and predicting on a tiny survey, with the article's small net."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tgs_salt.errors import UserError
+from tgs_salt.kernels import metric
+from tgs_salt.learning.checkpoint import load_model
+from tgs_salt.learning.data import Teacher, read_fold
+from tgs_salt.learning.predict import predict
+from tgs_salt.learning.train import Inputs, train
+from tgs_salt.settings import Augment, Model, Predict
+
+SIDE = 32
+MODEL = Model(network="article", epochs=3, batch_size=4, threads=1, learning_rate=3e-3)
+STILL = Augment(flip=0.5, brightness=0, contrast=0)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def survey(tmp_path: Path) -> Inputs:
+    """Twelve labelled tiles in three folds, bright squares being salt; four test tiles, one of them blank."""
+    numbers = np.random.default_rng(0)
+    images = numbers.integers(60, 120, (16, SIDE, SIDE), dtype=np.uint8)
+    masks = np.zeros((16, SIDE, SIDE), np.uint8)
+    for row in range(0, 16, 2):
+        top, left = numbers.integers(0, SIDE // 2, 2)
+        masks[row, top : top + 14, left : left + 14] = 1
+    images += masks * 100
+    images[15] = 0
+    np.save(tmp_path / "train_images.npy", images[:12])
+    np.save(tmp_path / "train_masks.npy", masks[:12])
+    np.save(tmp_path / "test_images.npy", images[12:])
+    ids = [f"{row:010x}" for row in range(16)]
+    tiles = pd.DataFrame(
+        {
+            "id": ids, "split": ["train"] * 12 + ["test"] * 4, "row": [*range(12), *range(4)], "depth": range(100, 116),
+            "coverage": [*masks[:12].mean(axis=(1, 2)), *[np.nan] * 4], "blank": [False] * 15 + [True],
+        }
+    )  # fmt: skip
+    tiles.to_csv(tmp_path / "tiles.csv", index=False)
+    folds = pd.DataFrame({"id": ids[:12], "depth": range(12), "coverage_class": 0, "fold": [0, 1, 2] * 4})
+    folds.to_csv(tmp_path / "folds.csv", index=False)
+    return Inputs(*(tmp_path / name for name in ("train_images.npy", "train_masks.npy", "tiles.csv", "folds.csv")))
+
+
+def run(survey: Inputs, output: Path, settings: Model = MODEL, fold: int = 0) -> Path:
+    train("m", fold, settings, survey, output / "model.pt", gpus="0")
+    return output / "model.pt"
+
+
+def predicted(model: Path, survey: Inputs, split: str = "oof", tta: str = "horizontal") -> np.ndarray:
+    output = model.with_name(f"{split}_{tta}.npy")
+    images = survey.images if split == "oof" else survey.images.with_name("test_images.npy")
+    predict(
+        split, Predict(tta=tta, batch_size=3), model=model, images=images, tiles=survey.tiles, folds=survey.folds,
+        output=output, gpus="0",
+    )  # fmt: skip
+    return np.load(output)
+
+
+def test_training_twice_gives_the_same_bytes_and_leaves_nothing_to_resume(survey: Inputs, tmp_path: Path) -> None:
+    one, two = run(survey, tmp_path / "one"), run(survey, tmp_path / "two")
+    assert one.read_bytes() == two.read_bytes()
+    assert one.with_name("history.csv").read_bytes() == two.with_name("history.csv").read_bytes()
+    assert not (tmp_path / "one" / "resume").exists()
+    assert json.loads(one.with_name("timing.json").read_text())["tiles_per_second"] > 0
+
+
+def test_another_seed_or_fold_gives_other_weights(survey: Inputs, tmp_path: Path) -> None:
+    base = run(survey, tmp_path / "base").read_bytes()
+    assert run(survey, tmp_path / "seed", MODEL.model_copy(update={"seed": 1})).read_bytes() != base
+    assert run(survey, tmp_path / "fold", fold=1).read_bytes() != base
+
+
+def test_it_learns_what_can_be_learnt(survey: Inputs, tmp_path: Path) -> None:
+    settings = MODEL.model_copy(update={"epochs": 100, "loss": "bce + dice", "batch_size": 2, "augment": STILL})
+    model = run(survey, tmp_path / "long", settings)
+    truth = np.load(survey.masks)[0::3]  # fold 0
+    assert metric.score_bytes(predicted(model, survey), truth, 128).mean() > 0.9
+
+
+def test_history_has_a_row_an_epoch_and_the_score_of_the_last_weights(survey: Inputs, tmp_path: Path) -> None:
+    model = run(survey, tmp_path / "m", MODEL.model_copy(update={"epochs": 8}))
+    history = pd.read_csv(model.with_name("history.csv"))
+    assert list(history["epoch"]) == list(range(1, 9))
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    truth = np.load(survey.masks)[0::3]
+    assert history["score"].iloc[-1] == metric.score_bytes(predicted(model, survey, tta="none"), truth, 128).mean()
+
+
+def test_best_epoch_is_a_copy_of_the_best_epoch(survey: Inputs, tmp_path: Path) -> None:
+    settings = MODEL.model_copy(update={"epochs": 12, "keep": "best", "schedule": "constant", "learning_rate": 2e-2})
+    model = run(survey, tmp_path / "m", settings)
+    history = pd.read_csv(model.with_name("history.csv"))
+    truth = np.load(survey.masks)[0::3]
+    kept = metric.score_bytes(predicted(model, survey, tta="none"), truth, 128).mean()
+    assert kept == history["score"].max()
+
+
+def command(survey: Inputs, output: Path, epochs: int) -> list[str]:
+    settings = json.dumps({"model": MODEL.model_copy(update={"epochs": epochs}).model_dump(mode="json")})
+    files = ["--images", survey.images, "--masks", survey.masks, "--tiles", survey.tiles, "--folds", survey.folds]
+    return [
+        sys.executable, "-m", "tgs_salt", "train", "--model", "m", "--fold", "0", "--settings", settings,
+        *map(str, files), "--output", str(output / "model.pt"),
+    ]  # fmt: skip
+
+
+def test_killed_and_started_again_it_ends_with_the_same_bytes(survey: Inputs, tmp_path: Path) -> None:
+    epochs = 20
+    whole = run(survey, tmp_path / "whole", MODEL.model_copy(update={"epochs": epochs}))
+    killed = tmp_path / "killed"
+    environment = {**os.environ, "PYTHONPATH": "src"}
+    process = subprocess.Popen(command(survey, killed, epochs), env=environment, stderr=subprocess.DEVNULL)
+    checkpoint = killed / "resume" / "checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists() and not (killed / "model.pt").exists()
+    done = len(torch.load(checkpoint, weights_only=True)["history"])
+    assert 0 < done < epochs
+    again = subprocess.run(command(survey, killed, epochs), env=environment, capture_output=True, text=True, check=True)
+    assert f"going on after epoch {done} of {epochs}" in again.stdout
+    assert (killed / "model.pt").read_bytes() == whole.read_bytes()
+    assert (killed / "history.csv").read_bytes() == whole.with_name("history.csv").read_bytes()
+    assert not checkpoint.exists()
+
+
+def test_a_checkpoint_of_another_training_is_refused_with_what_differs(
+    survey: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    interrupted(survey, tmp_path / "m", monkeypatch)
+    other = MODEL.model_copy(update={"learning_rate": 1e-4})
+    with caplog.at_level("WARNING", "tgs_salt"):
+        model = run(survey, tmp_path / "m", other)
+    assert "is of another training (settings changed); starting from the first epoch" in caplog.text
+    assert model.read_bytes() == run(survey, tmp_path / "clean", other).read_bytes()
+
+
+def test_a_damaged_checkpoint_starts_clean(
+    survey: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = interrupted(survey, tmp_path / "m", monkeypatch)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with caplog.at_level("WARNING", "tgs_salt"):
+        model = run(survey, tmp_path / "m")
+    assert "is damaged; starting from the first epoch" in caplog.text
+    assert model.read_bytes() == run(survey, tmp_path / "clean").read_bytes()
+
+
+def interrupted(survey: Inputs, output: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training that stopped after its second epoch; the path of its checkpoint."""
+    from tgs_salt.learning.train import Trainer
+
+    epoch = Trainer._epoch
+
+    def stop(self: Trainer, number: int) -> float:
+        if number == 3:
+            raise KeyboardInterrupt
+        return epoch(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_epoch", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(survey, output)
+    return output / "resume" / "checkpoint.pt"
+
+
+def test_a_fold_is_trained_by_one_process_at_a_time(survey: Inputs, tmp_path: Path) -> None:
+    from tgs_salt.learning.checkpoint import locked
+
+    holder = "from pathlib import Path; import sys, time; from tgs_salt.learning.checkpoint import locked\n"
+    holder += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path / "resume")], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        message = rf"process {process.pid} on .* is training this fold; wait for it"
+        with pytest.raises(UserError, match=message), locked(tmp_path / "resume"):
+            pass
+        process.kill()
+
+
+def test_a_loss_that_is_no_number_names_the_setting(survey: Inputs, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the loss became .* in epoch \d+; lower models\.m\.learning_rate"):
+        run(survey, tmp_path / "m", MODEL.model_copy(update={"learning_rate": 1e30, "schedule": "constant"}))
+
+
+def test_bytes_follow_the_law_and_blank_tiles_are_zero(survey: Inputs, tmp_path: Path) -> None:
+    model = run(survey, tmp_path / "m")
+    network, _ = load_model(model, CPU)
+    tiles = np.load(survey.images.with_name("test_images.npy"))
+    with torch.inference_mode():
+        salt = torch.sigmoid(network(torch.from_numpy(tiles).unsqueeze(1) / 255))[:, 0].double().numpy()
+    expected = np.minimum(255, np.floor(256 * salt)).astype(np.uint8)
+    found = predicted(model, survey, "test", "none")
+    assert found.shape == (4, SIDE, SIDE) and not found[3].any()
+    assert np.abs(found[:3].astype(int) - expected[:3]).max() <= 1
+
+
+def test_flipping_gives_a_mirrored_tile_the_mirrored_prediction(survey: Inputs, tmp_path: Path) -> None:
+    model = run(survey, tmp_path / "m")
+    straight = predicted(model, survey, "test")
+    path = survey.images.with_name("test_images.npy")
+    np.save(path, np.load(path)[..., ::-1])
+    mirrored = predicted(model, survey, "test")
+    assert np.abs(mirrored[..., ::-1].astype(int) - straight).max() <= 1
+    assert np.abs(predicted(model, survey, "test", "none").astype(int) - mirrored).max() > 1
+
+
+def test_a_stage_starts_from_the_other_s_weights(survey: Inputs, tmp_path: Path) -> None:
+    first = run(survey, tmp_path / "first")
+    frozen = MODEL.model_copy(update={"epochs": 1, "learning_rate": 1e-30, "average": 0.0, "weight_decay": 0.0})
+    second = run(replace(survey, init_from=first), tmp_path / "second", frozen)
+    start, end = (load_model(path, CPU)[0] for path in (first, second))
+    for (name, a), b in zip(start.named_parameters(), end.parameters(), strict=True):
+        torch.testing.assert_close(a, b, msg=name)
+    described = MODEL.model_copy(update={"network": "article-described"})
+    with pytest.raises(UserError, match="init_from needs a model with the same network"):
+        run(replace(survey, init_from=first), tmp_path / "third", described)
+
+
+def test_a_student_learns_predictions_of_its_own_fold_and_never_its_labels(survey: Inputs, tmp_path: Path) -> None:
+    test_images = survey.images.with_name("test_images.npy")
+    first = run(survey, tmp_path / "teacher")
+    predicted(first, survey), predicted(first, survey, "test")
+    teacher = Teacher(first.with_name("oof_horizontal.npy"), first.with_name("test_horizontal.npy"), test_images)
+    data = read_fold(survey.images, survey.masks, survey.tiles, survey.folds, 0, teacher, CPU)
+    assert len(data.images) == 8 + 4 + 4  # other folds, own fold, test tiles
+    np.testing.assert_array_equal(data.targets[8:12].numpy(), np.load(teacher.oof))
+    np.testing.assert_array_equal(data.targets[12:].numpy(), np.load(teacher.test))
+
+    student = run(replace(survey, teacher=teacher), tmp_path / "student")
+    masks = np.load(survey.masks)
+    masks[0::3] = 1 - masks[0::3]  # every label of fold 0 is wrong now
+    np.save(survey.masks, masks)
+    again = run(replace(survey, teacher=teacher), tmp_path / "again")
+    assert again.read_bytes() == student.read_bytes()
+
+
+def test_a_model_of_other_folds_is_not_used(survey: Inputs, tmp_path: Path) -> None:
+    model = run(survey, tmp_path / "m")
+    folds = pd.read_csv(survey.folds, dtype={"id": str})
+    folds["fold"] = (folds["fold"] + 1) % 3
+    folds.to_csv(survey.folds, index=False)
+    with pytest.raises(UserError, match=r"was trained with other folds than folds\.csv has now"):
+        predicted(model, survey)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a model", None])
+def test_a_damaged_or_missing_model_is_explained(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "model.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="not a whole model file" if content is not None else "no such file"):
+        load_model(path, CPU)

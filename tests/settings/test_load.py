@@ -1,0 +1,459 @@
+"""From what a person writes to checked settings, or to one sentence that says what to change."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tgs_salt.errors import UserError
+from tgs_salt.settings import Folds, Model, Runtime, Settings, Survey, load, load_files, parse_loss, section
+
+MODELS: dict[str, Any] = {"models": {"a": {}}}
+
+
+def model(**keys: Any) -> dict[str, Any]:
+    return {"models": {"a": keys}}
+
+
+def by_command_line(value: str) -> Any:
+    """As Snakemake reads the value of `--config key=value` when it is a mapping: every scalar stays a text."""
+    return yaml.load(value, Loader=yaml.BaseLoader)
+
+
+# --- strings
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("epochs", "4", 4),
+        ("epochs", " 4 ", 4),
+        ("learning_rate", "1e-3", 0.001),
+        ("learning_rate", ".5", 0.5),
+        ("learning_rate", 1, 1.0),
+        ("average", "0", 0.0),
+        ("input_size", "128", 128),
+        ("input_size", "null", None),
+        ("input_size", "None", None),
+        ("input_size", "~", None),
+        ("init_from", "null", None),
+        ("loss", " lovasz ", "lovasz"),
+        ("decoder_channels", ["64", "48", "32", "24", "16"], [64, 48, 32, 24, 16]),
+        ("seed", "0", 0),
+        ("epochs", 5.0, 5),
+    ],
+)
+def test_texts_serve_as_values(key: str, text: Any, value: Any) -> None:
+    found = getattr(load(model(**{key: text})).models["a"], key)
+    assert found == value and type(found) is type(value)
+
+
+def test_what_snakemake_hands_over() -> None:
+    config = {
+        "name": "x",
+        "folds": by_command_line("{count: 3, use: [0, 2], seed: '4'}"),
+        "models": by_command_line(
+            "{a: {epochs: 2, learning_rate: 1e-3, input_size: null, augment: {flip: 0}}, b: {like: a, init_from: a}}"
+        ),
+        "ensemble": by_command_line("{models: null, weights: {b: 2}}"),
+        "threshold": by_command_line("{level: 128, min_area: search}"),
+        "survey": by_command_line("{source: synthetic, train_tiles: null, test_tiles: 7}"),
+    }
+    assert config["folds"] == {"count": "3", "use": ["0", "2"], "seed": "4"}
+    settings = load(config)
+    assert (settings.folds.count, settings.folds.use, settings.folds.seed) == (3, [0, 2], 4)
+    assert (settings.models["b"].epochs, settings.models["b"].learning_rate) == (2, 0.001)
+    assert settings.models["b"].augment.flip == 0 and settings.models["b"].input_size is None
+    assert settings.ensemble.models is None and settings.ensemble.weights == {"b": 2}
+    assert (settings.threshold.level, settings.threshold.min_area) == (128, "search")
+    assert (settings.survey.train_tiles, settings.survey.test_tiles) == (600, 7)
+    assert load(json.loads(json.dumps(settings.model_dump()))) == settings, "what is printed can be read back"
+
+
+def test_settings_do_not_change_and_the_given_mapping_neither() -> None:
+    config = {"models": {"a": {"epochs": 3}, "b": {"like": "a"}}}
+    before = json.dumps(config)
+    settings = load(config)
+    assert json.dumps(config) == before
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.models["a"].epochs = 4
+
+
+def test_an_empty_model_is_all_defaults() -> None:
+    assert load({"models": {"a": None}}).models["a"] == Model()
+
+
+# --- like
+
+
+def test_like_is_a_chain() -> None:
+    models = {
+        "c": {"like": "b", "seed": 9},
+        "b": {"like": "a", "epochs": 7, "augment": {"flip": 0.25}},
+        "a": {"epochs": 3, "batch_size": 5, "loss": "lovasz", "augment": {"contrast": 0.3}, "init_from": "z"},
+        "z": {},
+    }
+    c = load({"models": models}).models["c"]
+    assert (c.like, c.seed, c.epochs, c.batch_size, c.loss, c.init_from) == ("b", 9, 7, 5, "lovasz", "z")
+    assert (c.augment.flip, c.augment.contrast) == (0.25, 0.1), "a section is taken over whole"
+
+
+def test_like_with_models_named_by_numbers() -> None:
+    models = load({"models": {1: {"epochs": 2}, 2: {"like": "1"}}}).models
+    assert models["2"].epochs == 2
+
+
+def test_like_can_be_undone_key_by_key() -> None:
+    models = {"z": {}, "a": {"init_from": "z", "input_size": 128}, "b": {"like": "a", "init_from": None}}
+    b = load({"models": models}).models["b"]
+    assert b.init_from is None and b.input_size == 128
+
+
+@pytest.mark.parametrize("nothing", [None, "null", "None", "~"])
+def test_like_nothing(nothing: str | None) -> None:
+    assert load(model(like=nothing, epochs=2)).models["a"].epochs == 2
+
+
+# --- sentences
+
+NAMES = "letters, digits, '_', '-' and '.', beginning with a letter or digit"
+LOSS = "a sum of bce, dice, lovasz such as '0.2*bce + lovasz' is expected"
+BAD: list[tuple[dict[str, Any], str]] = [
+    # Unknown keys: the full name, and the nearest good one or all that there are.
+    ({**MODELS, "fold": {}}, "fold: unknown key, did you mean folds?"),
+    ({**MODELS, "zzz": 1}, "zzz: unknown key; the top level accepts name, survey, folds, models, predict, ensemble,"
+     " threshold, runtime."),
+    ({**MODELS, "folds": {"cuont": 3}}, "folds.cuont: unknown key, did you mean folds.count?"),
+    ({**MODELS, "folds": {"zzz": 3}}, "folds.zzz: unknown key; folds accepts count, use, seed."),
+    (model(epoch=3), "models.a.epoch: unknown key, did you mean models.a.epochs?"),
+    (model(lr=3, learning_rat=3), "models.a.lr: unknown key; models.a accepts like, network, encoder, weights,"
+     " decoder_channels, fit, input_size, init_from, teacher, loss, epochs, batch_size, learning_rate, encoder_rate,"
+     " weight_decay, schedule, average, keep, augment, seed, threads."),
+    (model(augment={"flipp": 1}), "models.a.augment.flipp: unknown key, did you mean models.a.augment.flip?"),
+    (model(augment={"vertical": 1}),
+     "models.a.augment.vertical: unknown key; models.a.augment accepts flip, brightness, contrast."),
+    ({"model": {"a": {}}}, "model: unknown key, did you mean models?"),
+    ({**MODELS, 3: 4}, "3: expected the name of a key, found 3; quote it, or take it out."),
+    ({**MODELS, "folds": {True: 4}}, "folds.True: expected the name of a key, found True; quote it, or take it out."),
+    # Wrong values: what is accepted.
+    ({**MODELS, "name": "a b"}, f"name: expected {NAMES}, found 'a b'."),
+    ({**MODELS, "name": "../x"}, f"name: expected {NAMES}, found '../x'."),
+    ({**MODELS, "name": 123}, f"name: expected {NAMES}, found 123."),
+    ({**MODELS, "survey": {"source": "kagle"}},
+     "survey.source: expected one of kaggle, directory, synthetic, found 'kagle'."),
+    ({**MODELS, "survey": {"tile_size": 8}},
+     "survey.tile_size: expected a whole number, at least 16, at most 4096, found 8."),
+    ({**MODELS, "survey": {"train_tiles": 0}},
+     "survey.train_tiles: expected a whole number, at least 1 or null, found 0."),
+    ({**MODELS, "survey": {"seed": "-1"}}, "survey.seed: expected a whole number, at least 0, found '-1'."),
+    ({**MODELS, "survey": []}, "survey: expected a section of keys, found []."),
+    ({**MODELS, "folds": None}, "folds: expected a section of keys, found None."),
+    ({**MODELS, "folds": {"count": 1}}, "folds.count: expected a whole number, at least 2, found 1."),
+    ({**MODELS, "folds": {"count": "three"}}, "folds.count: expected a whole number, at least 2, found 'three'."),
+    ({**MODELS, "folds": {"count": 2.5}}, "folds.count: expected a whole number, at least 2, found 2.5."),
+    ({**MODELS, "folds": {"count": True}}, "folds.count: a number is expected, not yes or no, found True."),
+    ({**MODELS, "folds": {"use": 0}}, "folds.use: expected a list or null, found 0."),
+    ({**MODELS, "folds": {"use": [0, "x"]}}, "folds.use.1: expected a whole number, at least 0, found 'x'."),
+    (model(network="resnet"),
+     "models.a.network: expected one of unet, article, article-described, found 'resnet'."),
+    (model(encoder=34), "models.a.encoder: expected a name or text, found 34."),
+    (model(fit="crop"), "models.a.fit: expected one of pad, resize, found 'crop'."),
+    (model(decoder_channels=[64, 32]), "models.a.decoder_channels: five widths are expected, found 2, found [64, 32]."),
+    (model(decoder_channels=[64, 48, 0, 24, 16]),
+     "models.a.decoder_channels.2: expected a whole number, at least 1, found 0."),
+    (model(decoder_channels="64"), "models.a.decoder_channels: expected a list, found '64'."),
+    (model(input_size=100),
+     "models.a.input_size: expected a whole number, at least 32, a multiple of 32 or null, found 100."),
+    (model(loss="focal"), f"models.a.loss: {LOSS}, found 'focal'."),
+    (model(loss="bce + bce"), f"models.a.loss: {LOSS}, found 'bce + bce'."),
+    (model(loss="0*bce"), f"models.a.loss: {LOSS}, found '0*bce'."),
+    (model(loss="1e999*bce"), f"models.a.loss: {LOSS}, found '1e999*bce'."),
+    (model(loss="1.2.3*bce"), f"models.a.loss: {LOSS}, found '1.2.3*bce'."),
+    (model(loss="-1*bce"), f"models.a.loss: {LOSS}, found '-1*bce'."),
+    (model(epochs=0), "models.a.epochs: expected a whole number, at least 1, found 0."),
+    (model(epochs="null"), "models.a.epochs: expected a whole number, at least 1, found None."),
+    (model(learning_rate=0), "models.a.learning_rate: expected a number, above 0, found 0."),
+    (model(learning_rate="nan"), "models.a.learning_rate: expected a number, above 0, found 'nan'."),
+    (model(learning_rate=float("inf")), "models.a.learning_rate: expected a number, above 0, found inf."),
+    (model(weight_decay=-1), "models.a.weight_decay: expected a number, at least 0, found -1."),
+    (model(average=1), "models.a.average: expected a number, at least 0, below 1, found 1."),
+    (model(average="nan"), "models.a.average: expected a number, at least 0, below 1, found 'nan'."),
+    (model(augment={"flip": 1.5}), "models.a.augment.flip: expected a number, at least 0, at most 1, found 1.5."),
+    (model(augment={"flip": True}), "models.a.augment.flip: a number is expected, not yes or no, found True."),
+    (model(keep="first"), "models.a.keep: expected one of last, best, found 'first'."),
+    ({"models": {"float": {"epochs": 0}}}, "models.float.epochs: expected a whole number, at least 1, found 0."),
+    ({**MODELS, "predict": {"tta": "vertical"}}, "predict.tta: expected one of none, horizontal, found 'vertical'."),
+    ({**MODELS, "ensemble": {"weights": {"a": 0.5}}},
+     "ensemble.weights.a: expected a whole number, at least 1, found 0.5."),
+    ({**MODELS, "threshold": {"level": "best"}},
+     "threshold.level: expected search or a whole number, at least 0, at most 255, found 'best'."),
+    ({**MODELS, "threshold": {"level": 256}},
+     "threshold.level: expected search or a whole number, at least 0, at most 255, found 256."),
+    ({**MODELS, "threshold": {"level": True}},
+     "threshold.level: expected search or a whole number, at least 0, at most 255, found True."),
+    ({**MODELS, "threshold": {"min_area": -1}},
+     "threshold.min_area: expected search or a whole number, at least 0, found -1."),
+    ({**MODELS, "runtime": {"log_level": "loud"}},
+     "runtime.log_level: expected one of debug, info, warning, found 'loud'."),
+    # Models as such.
+    ({}, "models: this key is missing; add it to the configuration."),
+    ({"models": {}}, "models: at least one model is needed."),
+    ({"models": ["a"]}, "models: expected a section of keys, found ['a']."),
+    ({"models": {"a": 3}}, "models.a: expected a section of keys, found 3."),
+    ({"models": {"a b": {}}}, f"models.a b: expected a name of {NAMES}, found 'a b'."),
+    ({"models": {"a": {"like": "b"}}}, "models.a.like: there is no model 'b'; models are a."),
+    ({"models": {"a": {"like": ["a"]}}}, "models.a.like: there is no model ['a']; models are a."),
+    ({"models": {"a": {"like": "b"}, "b": {"like": "c"}, "c": {}, "d": {"like": "e"}}},
+     "models.d.like: there is no model 'e'; models are a, b, c, d."),
+    ({"models": {1: {}, 2: {"like": 3}}}, "models.2.like: there is no model 3; models are 1, 2."),
+    ({"models": {"a": {"like": "b"}, "b": {"like": "a"}}}, "models.a.like: a -> b -> a is a circle."),
+    (model(like="a"), "models.a.like: a -> a is a circle."),
+    ({"models": {"a": {"like": "b"}, "b": 3}}, "models.b: expected a section of keys, found 3."),
+    # Across keys.
+    (model(init_from="b"), "models.a.init_from: there is no model 'b'; models are a."),
+    (model(teacher="b"), "models.a.teacher: there is no model 'b'; models are a."),
+    (model(init_from="a"), "models: a -> a is a circle; a stage can only follow another."),
+    ({"models": {"a": {"init_from": "b"}, "b": {"teacher": "c"}, "c": {"init_from": "a"}}},
+     "models: a -> b -> c -> a is a circle; a stage can only follow another."),
+    ({**MODELS, "folds": {"use": [5]}},
+     "folds.use: name each fold once, from 0 to 4 (folds.count is 5), found [5]."),
+    ({**MODELS, "folds": {"count": 3, "use": [0, 3]}},
+     "folds.use: name each fold once, from 0 to 2 (folds.count is 3), found [0, 3]."),
+    ({**MODELS, "folds": {"use": []}}, "folds.use: name each fold once, from 0 to 4 (folds.count is 5), found []."),
+    ({**MODELS, "folds": {"use": [1, 1]}},
+     "folds.use: name each fold once, from 0 to 4 (folds.count is 5), found [1, 1]."),
+    ({**MODELS, "survey": {"source": "directory"}},
+     "survey.directory: name the folder or zip that holds the survey (survey.source: directory)."),
+    ({**MODELS, "survey": {"source": "directory", "directory": ""}},
+     "survey.directory: name the folder or zip that holds the survey (survey.source: directory)."),
+    ({**MODELS, "ensemble": {"models": ["b"]}}, "ensemble.models: there is no model 'b'; models are a."),
+    ({**MODELS, "ensemble": {"models": []}},
+     "ensemble.models: name at least one model, and each once (for more votes: ensemble.weights)."),
+    ({**MODELS, "ensemble": {"models": ["a", "a"]}},
+     "ensemble.models: name at least one model, and each once (for more votes: ensemble.weights)."),
+    ({**MODELS, "ensemble": {"weights": {"b": 2}}}, "ensemble.weights: there is no model 'b'; models are a."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"), [pytest.param(*bad, id=f"{k}-{bad[1][:30]}") for k, bad in enumerate(BAD)]
+)
+def test_one_sentence_for_each_mistake(config: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}") as caught:
+        load(config)
+    said = str(caught.value)
+    assert said == sentence or not sentence.endswith("."), said
+    assert "\n" not in said and said.endswith((".", "?"))
+
+
+def test_a_bad_model_that_is_not_needed_is_refused_too() -> None:
+    with pytest.raises(UserError, match=r"models\.b\.epochs"):
+        load({"models": {"a": {}, "b": {"epochs": 0}}, "ensemble": {"models": ["a"]}})
+
+
+def test_an_unknown_key_goes_before_a_missing_one() -> None:
+    with pytest.raises(UserError, match=r"^modles: unknown key, did you mean models\?$"):
+        load({"modles": {"a": {}}})
+
+
+# --- what votes and what is needed
+
+
+def test_needed_follows_init_from_and_teacher() -> None:
+    models = {
+        "student": {"teacher": "base", "init_from": "warm"},
+        "unused": {"init_from": "base"},
+        "warm": {"init_from": "start"},
+        "start": {},
+        "base": {},
+        "other": {},
+    }
+    settings = load({"models": models, "ensemble": {"models": ["student"]}})
+    assert settings.voters == ["student"]
+    assert settings.needed == ["student", "warm", "start", "base"]
+    everybody = load({"models": models})
+    assert everybody.voters == everybody.needed == list(models)
+    turned = load({"models": models, "ensemble": {"models": ["other", "start"]}})
+    assert turned.voters == ["other", "start"], "in the order of ensemble.models"
+    assert turned.needed == ["start", "other"], "in the order of models"
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> tuple[dict[str, dict[str, str | None]], list[str]]:
+    count = draw(st.integers(1, 7))
+    models: dict[str, dict[str, str | None]] = {}
+    for k in range(count):
+        earlier = st.sampled_from([None, *models])
+        models[f"m{k}"] = {"init_from": draw(earlier), "teacher": draw(earlier)}
+    order = draw(st.permutations(list(models)))
+    voters = draw(st.lists(st.sampled_from(order), min_size=1, unique=True))
+    return {name: models[name] for name in order}, voters
+
+
+@given(graphs())
+def test_needed_is_the_closure_of_the_voters(graph: tuple[dict[str, dict[str, str | None]], list[str]]) -> None:
+    models, voters = graph
+    settings = load({"models": models, "ensemble": {"models": voters}})
+    reached = set(voters)
+    for _ in models:
+        reached |= {source for name in reached for source in models[name].values() if source}
+    assert settings.needed == [name for name in models if name in reached]
+
+
+def test_folds_in_use() -> None:
+    assert load({**MODELS}).folds.used == [0, 1, 2, 3, 4]
+    assert load({**MODELS, "folds": {"count": 3, "use": [2, 0]}}).folds.used == [0, 2]
+
+
+# --- the survey's numbers
+
+
+@pytest.mark.parametrize(
+    ("survey", "counts"),
+    [
+        ({}, (4000, 18000)),
+        ({"source": "kaggle", "train_tiles": 3, "test_tiles": None}, (3, 18000)),
+        ({"source": "synthetic"}, (600, 300)),
+        ({"source": "synthetic", "test_tiles": "12"}, (600, 12)),
+        ({"source": "directory", "directory": "x"}, (None, None)),
+        ({"source": "directory", "directory": "x", "train_tiles": 5}, (5, None)),
+    ],
+)
+def test_expected_tiles_of_each_source(survey: dict[str, Any], counts: tuple[int | None, int | None]) -> None:
+    found = load({**MODELS, "survey": survey}).survey
+    assert (found.train_tiles, found.test_tiles) == counts
+
+
+# --- one section, files
+
+
+def test_a_section_of_a_json_literal() -> None:
+    text = json.dumps({"folds": {"count": 3}, "other": 1})
+    assert section(text, "folds", Folds) == Folds(count=3)
+    assert section('{"runtime": {}}', "runtime", Runtime) == Runtime()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", r"--settings: not JSON \(.+\)\."),
+        ("[]", r"--settings: expected a JSON object of sections\."),
+        ('{"survy": {}}', r"--settings: no section 'survey', found survy\."),
+        ('{"survey": {"sead": 1}}', r"survey\.sead: unknown key, did you mean survey\.seed\?"),
+        ('{"survey": {"tile_size": 1}}', r"survey\.tile_size: expected a whole number, at least 16.*, found 1\."),
+        ('{"survey": 5}', r"survey: expected a section of keys, found 5\."),
+        ('{"survey": {"source": "directory"}}', r"survey\.directory: name the folder or zip.*\."),
+    ],
+)
+def test_a_bad_json_literal(text: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=f"^{sentence}$"):
+        section(text, "survey", Survey)
+
+
+def test_later_files_go_over_earlier_ones(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("name: one\nfolds: {count: 3, seed: 1}\nmodels:\n  a: {epochs: 2, seed: 5}\n")
+    (tmp_path / "b.yaml").write_text("folds: {count: 4}\nmodels:\n  a: {epochs: 9}\n  b: {like: a}\n")
+    (tmp_path / "c.yaml").write_text("# nothing but a comment\n")
+    settings = load_files(tmp_path / "a.yaml", tmp_path / "b.yaml", tmp_path / "c.yaml")
+    assert (settings.name, settings.folds.count, settings.folds.seed) == ("one", 4, 1)
+    assert [(m.epochs, m.seed) for m in settings.models.values()] == [(9, 5), (9, 5)]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"a: [", "not YAML: while parsing a flow node"),
+        (b"\xff\xfe\xff", "not YAML: "),
+        (b"name: 2020-13-45", "not YAML: month must be in 1..12"),
+        (b"- a", "expected keys such as `name:` and `models:` at the top."),
+        (None, "cannot be read (No such file or directory); name a configuration file."),
+    ],
+)
+def test_bad_files(tmp_path: Path, content: bytes | None, sentence: str) -> None:
+    path = tmp_path / "c.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=f"^{re.escape(f'{path}: {sentence}')}"):
+        load_files(path)
+
+
+# --- losses
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["bce", "dice", "lovasz"]), st.sampled_from([None, "0.2", "1e-3", "3", "2.50"]), min_size=1
+    ),
+    st.sampled_from(["+", " + ", "  +"]),
+    st.sampled_from(["*", " * "]),
+)
+def test_a_sum_of_losses_is_read(terms: dict[str, str | None], plus: str, times: str) -> None:
+    text = plus.join(name if factor is None else f"{factor}{times}{name}" for name, factor in terms.items())
+    assert parse_loss(text) == {name: float(factor or 1) for name, factor in terms.items()}
+
+
+# --- anything at all
+
+keys = st.one_of(
+    st.sampled_from(sorted({*Settings.model_fields, *Survey.model_fields, *Folds.model_fields, *Model.model_fields})),
+    st.sampled_from(["a", "b", "models", "level", "min_area", "parts", "weights", "float", "int", "tta", "flip"]),
+    st.text(max_size=4),
+)
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=6),
+    st.sampled_from(["a", "b", "null", "search", "synthetic", "directory", "0.2*bce + lovasz", "1e-3", "4", 10**400]),
+)
+anything = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=4)),
+    max_leaves=8,
+)
+some_model = st.one_of(st.dictionaries(st.sampled_from([*Model.model_fields, "modle"]), anything, max_size=4), anything)
+some_models = st.one_of(
+    st.dictionaries(st.one_of(st.sampled_from(["a", "b", "c"]), keys), some_model, max_size=3), anything
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            **{name: anything for name in Settings.model_fields if name != "models"},
+            "models": some_models,
+            "other": anything,
+        },
+    )
+)
+@example({"models": {"a": {"like": []}}})
+@example({"models": {"a": {"like": {"b": 1}}}})
+@example({"models": {"a": {}}, "ensemble": {"weights": {"a": "1" * 5000}}})
+def test_anything_loads_or_is_refused_in_one_sentence(config: dict[str, Any]) -> None:
+    try:
+        settings = load(config)
+    except UserError as refusal:
+        assert str(refusal).rstrip().endswith((".", "?"))
+    else:
+        assert set(settings.needed) <= set(settings.models) and settings.voters
+        assert load(settings.model_dump()) == settings
+
+
+@given(st.dictionaries(st.one_of(keys, st.integers(), st.none(), st.booleans()), anything, max_size=4))
+def test_any_mapping_loads_or_is_refused(config: dict[Any, Any]) -> None:
+    try:
+        settings = load(config)
+    except UserError as refusal:
+        assert str(refusal).rstrip().endswith((".", "?"))
+    else:
+        assert settings.models

@@ -1,0 +1,105 @@
+"""workflow/config.schema.json follows the settings, and every configuration in the tree follows both."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from commands import tgs_salt
+
+from tgs_salt.errors import UserError
+from tgs_salt.settings import Settings, json_schema, load, load_files
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "config.yaml"
+SCHEMA = ROOT / "workflow" / "config.schema.json"
+PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
+
+
+def as_editors_read(path: Path) -> Any:
+    """YAML 1.2, where 1e-3 is a number; PyYAML follows 1.1, where it is a text."""
+
+    def numbers(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: numbers(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [numbers(inner) for inner in value]
+        return float(value) if isinstance(value, str) and re.fullmatch(r"[0-9.]+e-?[0-9]+", value) else value
+
+    return numbers(yaml.safe_load(path.read_text()))
+
+
+def validator() -> Any:
+    jsonschema = pytest.importorskip("jsonschema", reason="snakemake installs jsonschema; it is not there")
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_there_are_presets() -> None:
+    assert "demo" in [path.stem for path in PRESETS]
+
+
+def test_the_schema_is_what_the_command_prints() -> None:
+    printed = tgs_salt("settings", "--schema")
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout == SCHEMA.read_text(), "workflow/config.schema.json is stale: run `make lock` and commit it"
+    assert json.loads(printed.stdout) == json_schema()
+
+
+@pytest.mark.parametrize("preset", [None, *PRESETS], ids=lambda path: path.stem if path else "config.yaml")
+def test_configurations_of_the_tree_load(preset: Path | None) -> None:
+    settings = load_files(*filter(None, [CONFIG, preset]))
+    assert settings.needed
+    if preset:
+        own = yaml.safe_load(preset.read_text())
+        assert set(settings.voters) <= set(own["models"]), "a preset names its own models, or config.yaml's would train"
+        assert settings.name != load_files(CONFIG).name, "a preset has results of its own"
+
+
+@pytest.mark.parametrize("path", [CONFIG, *PRESETS], ids=lambda path: path.stem)
+def test_configurations_of_the_tree_follow_the_schema(path: Path) -> None:
+    problems = [f"{'.'.join(map(str, e.path))}: {e.message}" for e in validator().iter_errors(as_editors_read(path))]
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fold": {}},
+        {"folds": {"count": 1}},
+        {"models": {"a": {"network": "resnet"}}},
+        {"models": {"a": {"epoch": 3}}},
+        {"models": {"a": {"augment": {"flip": 2}}}},
+        {"threshold": {"level": 256}},
+        {"ensemble": {"weights": {"a": 0}}},
+    ],
+)
+def test_the_schema_refuses_what_load_refuses(wrong: dict[str, Any]) -> None:
+    assert not validator().is_valid(wrong)
+    with pytest.raises(UserError):
+        load({"models": {"a": {}}, **wrong})
+
+
+def test_every_key_says_what_it_is() -> None:
+    schema = json_schema()
+    sections = {"": schema, **schema["$defs"]}
+    mute = [
+        f"{name}.{key}"
+        for name, part in sections.items()
+        for key, node in part["properties"].items()
+        if not node.get("description")
+    ]
+    assert mute == []
+
+
+def test_the_effective_settings_can_be_read_back(tmp_path: Path) -> None:
+    printed = tgs_salt("settings", CONFIG, *PRESETS[:1])
+    assert printed.returncode == 0, printed.stderr
+    (tmp_path / "whole.yaml").write_text(printed.stdout)
+    assert load_files(tmp_path / "whole.yaml") == load_files(CONFIG, *PRESETS[:1])
+    assert set(yaml.safe_load(printed.stdout)) == set(Settings.model_fields)

@@ -1,0 +1,89 @@
+"""What a fresh folder holds: every job of the experiment with its reason, and none of any other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import snakes
+import yaml
+from snakes import BELOW, predicts, trains
+
+from tgs_salt.settings import Settings, load_files
+
+PRESETS = sorted((snakes.ROOT / "workflow" / "presets").glob("*.yaml"))
+SOURCE_RULES = {"kaggle": {"download"}, "synthetic": {"synthesise"}, "directory": set()}
+
+
+def expected(settings: Settings) -> set[str]:
+    folds = settings.folds.used
+    teachers = {settings.models[name].teacher for name in settings.needed} - {None}
+    return (
+        SOURCE_RULES[settings.survey.source]
+        | {"pack", "folds"}
+        | trains(*settings.needed, folds=folds)
+        | predicts(*settings.voters, *map(str, teachers), folds=folds)
+        | BELOW
+    )
+
+
+def test_there_is_a_preset() -> None:
+    assert PRESETS
+
+
+@pytest.mark.parametrize("overlay", [None, *PRESETS], ids=lambda path: path.stem if path else "config")
+def test_every_job_is_there_once_and_says_why(tmp_path: Path, overlay: Path | None) -> None:
+    fresh = snakes.dry_run(tmp_path, overlay)
+    assert fresh.code == 0, fresh.output
+    assert [job.name for job in fresh.jobs if not job.reason] == []
+    assert max(Counter(job.name for job in fresh.jobs).values()) == 1
+    settings = load_files(*filter(None, [snakes.CONFIG, overlay]))
+    assert fresh.names == expected(settings)
+    assert not any("resume" in path for job in fresh.jobs for path in job.output)
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_a_preset_trains_its_own_models_alone(tmp_path: Path, preset: Path) -> None:
+    own = set(yaml.safe_load(preset.read_text())["models"])
+    trained = {name.split()[1] for name in snakes.dry_run(tmp_path, preset).names if name.startswith("train ")}
+    assert trained and trained <= own
+
+
+def test_only_what_the_voters_reach_is_trained(tmp_path: Path) -> None:
+    models = {
+        "tuned": {"like": "base", "init_from": "base"},
+        "student": {"like": "base", "teacher": "tuned"},
+        "idle": {"like": "base", "teacher": "student", "init_from": "tuned"},
+    }
+    fresh = snakes.dry_run(tmp_path, snakes.tiny(models=models, ensemble={"models": ["student"]}))
+    # base is neither asked for a vote nor for lessons: its weights are enough.
+    survey = {"synthesise", "pack", "folds"}
+    assert fresh.names == survey | trains("base", "tuned", "student") | predicts("tuned", "student") | BELOW
+
+
+def test_all_models_vote_if_none_is_named(tmp_path: Path) -> None:
+    fresh = snakes.dry_run(tmp_path, snakes.tiny(models={"more": {"like": "base"}}, ensemble={"models": None}))
+    # config.yaml's models are still there, under the overlay's.
+    assert fresh.names >= trains("base", "more", "unet", "lovasz") | predicts("base", "more", "unet", "lovasz")
+
+
+def test_one_fold_is_a_whole_experiment(tmp_path: Path) -> None:
+    fresh = snakes.dry_run(tmp_path, snakes.tiny(folds={"use": [1]}))
+    survey = {"synthesise", "pack", "folds"}
+    assert fresh.names == survey | trains("base", folds=[1]) | predicts("base", folds=[1]) | BELOW
+
+
+def test_sending_is_a_target_of_its_own(tmp_path: Path) -> None:
+    kaggle = snakes.tiny(survey={"source": "kaggle"})
+    everything = snakes.dry_run(tmp_path, kaggle)
+    asked = snakes.dry_run(tmp_path, kaggle, "submit")
+    assert everything.code == asked.code == 0
+    assert "send" not in everything.names
+    assert asked.names == everything.names - {"report"} | {"send"}
+
+
+def test_a_drawn_survey_is_sent_to_nobody(tmp_path: Path) -> None:
+    asked = snakes.dry_run(tmp_path, snakes.tiny(), "submit")
+    assert asked.code == 1
+    assert "submit: this survey is synthetic, there is nobody to send it to; set survey.source." in asked.output

@@ -1,0 +1,143 @@
+"""What a change of the configuration, of a file or of a mind runs again: no job more, no job less."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import snakes
+from snakes import BELOW, DECISION, Finished, model_file, predicts, trains
+
+Copy = Callable[[Finished], Finished]
+VOTERS = ("tuned", "student")
+EVERYTHING_LEARNED = trains("base", *VOTERS) | predicts("base", *VOTERS) | BELOW
+
+CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "nothing": ({}, set()),
+    "runtime": ({"runtime": {"log_level": "debug", "slots_per_device": 3}}, set()),
+    "idle model": ({"models": {"idle": {"epochs": 9}, "other": {"like": "tuned"}}}, set()),
+    "inherited or written out": (
+        {"models": {"tuned": {"like": None, "network": "article", "batch_size": 12, "average": 0, "threads": 1}}},
+        set(),
+    ),
+    "level": ({"threshold": {"level": 128}}, DECISION),
+    "smallest area": ({"threshold": {"min_area": 5}}, DECISION),
+    "votes": ({"ensemble": {"weights": {"tuned": 2}}}, BELOW),
+    "one voter less": ({"ensemble": {"models": ["tuned"]}}, BELOW),
+    "one voter more": (
+        {"ensemble": {"models": ["tuned", "student", "idle"]}},
+        trains("idle") | predicts("idle") | BELOW,
+    ),
+    "a model already trained votes too": ({"ensemble": {"models": ["tuned", "student", "base"]}}, BELOW),
+    # A student learns from predictions, so it learns again; what starts from weights does not.
+    "tta": ({"predict": {"tta": "none"}}, predicts("base", *VOTERS) | trains("student") | BELOW),
+    "epochs of one model": ({"models": {"tuned": {"epochs": 2}}}, trains("tuned") | predicts("tuned") | BELOW),
+    "loss of the student": ({"models": {"student": {"loss": "dice"}}}, trains("student") | predicts("student") | BELOW),
+    "epochs of a model that others follow": (
+        {"models": {"base": {"epochs": 2}}},
+        EVERYTHING_LEARNED,
+    ),
+    "fewer folds in use": ({"folds": {"use": [0]}}, BELOW),
+    "seed of the folds": (
+        {"folds": {"seed": 1}},
+        {"folds"} | EVERYTHING_LEARNED,
+    ),
+    "name": (
+        {"name": "other"},
+        {"pack", "folds"} | EVERYTHING_LEARNED,
+    ),
+    "survey": (
+        {"survey": {"seed": 1}},
+        {"synthesise", "pack", "folds"} | EVERYTHING_LEARNED,
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_change_of_the_configuration(staged: Finished, change: str) -> None:
+    changes, jobs = CHANGES[change]
+    again = staged.dry_run(**changes)
+    assert again.code == 0, again.output
+    assert again.names == jobs
+    assert all(job.reason for job in again.jobs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "jobs"),
+    [
+        ({}, set()),
+        ({"threshold": {"level": 128}}, DECISION),
+        ({"predict": {"tta": "none"}}, predicts("base") | BELOW),
+        ({"models": {"base": {"epochs": 2}}}, trains("base") | predicts("base") | BELOW),
+    ],
+    ids=["nothing", "level", "tta", "epochs"],
+)
+def test_change_after_a_real_run(finished: Finished, changes: dict[str, Any], jobs: set[str]) -> None:
+    assert finished.dry_run(**changes).names == jobs
+
+
+def test_back_to_all_folds_trains_the_new_ones_alone(tmp_path: Path, staged: Finished) -> None:
+    experiment = snakes.merged(staged.experiment, {"folds": {"use": [0]}})
+    snakes.finish_by_touch(tmp_path, experiment)
+    again = snakes.dry_run(tmp_path, staged.experiment)
+    assert again.names == trains("base", *VOTERS, folds=[1]) | predicts("base", *VOTERS, folds=[1]) | BELOW
+
+
+def test_one_fold_alone(finished: Finished, staged: Finished) -> None:
+    assert finished.dry_run(model_file("base", 1), "--force").names == {"train base 1"}
+    assert staged.dry_run(model_file("tuned", 0), "--force").names == {"train tuned 0"}
+
+
+def test_one_fold_and_everything_below_it(finished: Finished, staged: Finished) -> None:
+    one = {"folds": [1]}
+    again = finished.dry_run("-R", model_file("base", 1))
+    assert again.names == trains("base", **one) | predicts("base", **one) | BELOW
+    again = staged.dry_run("-R", model_file("tuned", 1))
+    assert again.names == trains("tuned", **one) | predicts("tuned", **one) | BELOW
+    again = staged.dry_run("-R", model_file("base", 1))
+    assert again.names == trains("base", *VOTERS, **one) | predicts("base", *VOTERS, **one) | BELOW
+
+
+def test_all_folds_of_one_model(staged: Finished) -> None:
+    files = [model_file("student", fold) for fold in (0, 1)]
+    assert staged.dry_run(*files, "--force").names == trains("student")
+    assert staged.dry_run("-R", *files).names == trains("student") | predicts("student") | BELOW
+
+
+def test_all_predictions_again(staged: Finished) -> None:
+    # A student follows its teacher.
+    assert staged.dry_run("-R", "predict").names == predicts("base", *VOTERS) | trains("student") | BELOW
+
+
+def test_a_fold_that_has_to_be_made_first_brings_what_it_needs(tmp_path: Path, staged: Finished) -> None:
+    fresh = snakes.dry_run(tmp_path, staged.experiment, model_file("student", 1))
+    before = {"synthesise", "pack", "folds"}
+    assert fresh.names == before | trains("base", "student", folds=[1]) | predicts("base", folds=[1])
+
+
+@pytest.mark.parametrize("model", ["base", *VOTERS])
+def test_deleted_weights_are_noticed(copy: Copy, staged: Finished, model: str) -> None:
+    poorer = copy(staged)
+    (poorer.folder / model_file(model, 0)).unlink()
+    models = ("base", *VOTERS) if model == "base" else (model,)
+    assert poorer.dry_run().names == trains(*models, folds=[0]) | predicts(*models, folds=[0]) | BELOW
+
+
+@pytest.mark.parametrize("file", ["submission.csv", "report.html"])
+def test_deleted_results_are_made_again_alone(copy: Copy, staged: Finished, file: str) -> None:
+    poorer = copy(staged)
+    (poorer.results / file).unlink()
+    assert poorer.dry_run().names == {Path(file).stem}
+
+
+def test_a_moved_folder_has_nothing_to_do(copy: Copy, staged: Finished) -> None:
+    assert not copy(staged).dry_run().jobs
+
+
+def test_results_without_the_records_of_snakemake_are_taken_as_they_are(copy: Copy, staged: Finished) -> None:
+    bare = copy(staged)
+    shutil.rmtree(bare.folder / ".snakemake")
+    assert not bare.dry_run().jobs

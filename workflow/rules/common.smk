@@ -1,0 +1,144 @@
+# The settings, and what the rules ask of them: functions, no rules.
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+ROOT = Path(workflow.basedir).resolve()
+sys.path.insert(0, str(ROOT / "src"))
+# Jobs find the package without an installation, and the python that runs Snakemake, also in an unactivated environment.
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")])),
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+)
+
+from tgs_salt.errors import UserError
+from tgs_salt.settings import load
+from tgs_salt.survey import SYNTHETIC_FILES, synthetic_folder
+
+
+def checked_settings():
+    try:
+        return load(config)
+    except UserError as problem:
+        raise WorkflowError(f"configuration: {problem}") from None
+
+
+SETTINGS = checked_settings()
+SURVEY = SETTINGS.survey
+# What must never cause a rerun goes to the jobs by the environment: a parameter would be compared.
+os.environ.update(TGS_SALT_RUNTIME=json.dumps({"runtime": SETTINGS.runtime.model_dump()}))
+
+
+def section(**parts):
+    """Settings of a rule as one JSON literal; a rule reruns when the literal changes."""
+    return json.dumps(
+        {name: part.model_dump(mode="json", exclude={"like"}) for name, part in parts.items()},
+        sort_keys=True,
+    )
+
+
+def survey_section(*keys):
+    """Those keys of `survey` that a rule uses, as one JSON literal; a seed of no use must not pack again."""
+    return json.dumps({"survey": SURVEY.model_dump(mode="json", include=set(keys))}, sort_keys=True)
+
+
+def survey_place():
+    """The folder or zip that pack reads."""
+    if SURVEY.source == "synthetic":
+        return synthetic_folder(SURVEY)
+    if SURVEY.source == "kaggle":
+        return f"data/{SURVEY.competition}/{SURVEY.competition}.zip"
+    return os.path.expanduser(SURVEY.directory)
+
+
+def survey_files():
+    """What the survey's place is judged by: files that a rule makes, or those that a directory source holds."""
+    place = survey_place()
+    if SURVEY.source == "synthetic":
+        return [f"{place}/{name}" for name in SYNTHETIC_FILES]
+    if SURVEY.source == "kaggle":
+        return [f"data/{SURVEY.competition}/{SURVEY.competition}.json"]
+    if os.path.isfile(place):
+        return [place]
+    if not os.path.isdir(place):
+        raise WorkflowError(
+            f"survey.directory: there is no folder or zip {place} (paths are relative to {os.getcwd()})."
+        )
+    # A note or a log beside them is none of the survey's business.
+    ours = [name for name in os.listdir(place) if name.endswith((".csv", ".zip")) or os.path.isdir(f"{place}/{name}")]
+    return sorted(f"{place}/{name}" for name in ours if not name.startswith("."))
+
+
+def stage_inputs(wildcards):
+    """What a model of several stages needs of the model before it, same fold."""
+    model = SETTINGS.models[wildcards.model]
+    needs = {}
+    if model.network == "unet" and model.weights not in ("bundled", "imagenet", "none"):
+        needs["encoder_weights"] = model.weights
+    if model.init_from:
+        needs["init_from"] = f"<results>/models/{model.init_from}/fold{wildcards.fold}/model.pt"
+    if model.teacher:
+        teacher = f"<results>/models/{model.teacher}/fold{wildcards.fold}"
+        needs |= {
+            "teacher_oof": f"{teacher}/oof.npy",
+            "teacher_test": f"{teacher}/test.npy",
+            "test_images": "<results>/survey/test_images.npy",
+        }
+    return needs
+
+
+def stage_options(wildcards, input):
+    """The options of `train` that name those inputs."""
+    names = ("init_from", "teacher_oof", "teacher_test", "test_images")
+    return " ".join(f"--{name.replace('_', '-')} {input[name]}" for name in names if name in input.keys())
+
+
+def predictions(split):
+    """One array for each voting model in turn, and each fold within it."""
+    return [
+        f"<results>/models/{model}/fold{fold}/{split}.npy" for model in SETTINGS.voters for fold in SETTINGS.folds.used
+    ]
+
+
+def repeated(option):
+    """`--option path` for each of an input's paths."""
+    return lambda wildcards, input: " ".join(f"--{option} {path}" for path in input[option])
+
+
+def receipt(wildcards):
+    """What `submit` asks for; no competition asks about a survey that was drawn here."""
+    if SURVEY.source == "synthetic":
+        raise WorkflowError("submit: this survey is synthetic, there is nobody to send it to; set survey.source.")
+    return "<results>/submitted.json"
+
+
+def show_status():
+    """The end table, with commands that name the configuration of this run."""
+    experiment = f"results/{SETTINGS.name}"
+    if not os.path.isdir(experiment):
+        return
+    given = workflow.config_settings
+    same = []
+    if given.configfiles:
+        same.append(f" --configfile {shlex.join(map(os.path.relpath, given.configfiles))}")
+    if given.config:
+        same.append(f" --config {shlex.join(f'{key}={value}' for key, value in given.config.items())}")
+    competition = "" if SURVEY.source == "synthetic" else SURVEY.competition
+    subprocess.run(
+        [sys.executable, "-m", "tgs_salt", "status", experiment]
+        + ["--competition", competition, "--same", "".join(same)]
+    )
+
+
+def explain_failure():
+    print(
+        "A job failed: its log is above, and its last line says why. Finished work is kept; "
+        "the same command goes on from there.",
+        file=sys.stderr,
+    )

@@ -1,0 +1,99 @@
+# From the votes of all models and folds to the CSV, and on request to Kaggle.
+
+
+rule ensemble:
+    input:
+        oof=predictions("oof"),
+        test=predictions("test"),
+        tiles="<results>/survey/tiles.csv",
+        folds="<results>/folds.csv",
+    output:
+        "<results>/ensemble/oof.npy",
+        "<results>/ensemble/test.npy",
+        weights="<results>/ensemble/weights.json",
+    log:
+        "<results>/ensemble/ensemble.log",
+    conda:
+        "../../envs/tgs-salt.yaml"
+    params:
+        settings=section(ensemble=SETTINGS.ensemble, folds=SETTINGS.folds),
+        models=",".join(SETTINGS.voters),
+        oof=repeated("oof"),
+        test=repeated("test"),
+        folder=subpath(output.weights, parent=True),
+    shell:
+        "python -m tgs_salt ensemble --settings {params.settings:q} --models {params.models:q} --tiles {input.tiles:q}"
+        " --folds {input.folds:q} {params.oof} {params.test} --output {params.folder:q} 2> {log:q}"
+
+
+rule threshold:
+    input:
+        ensemble="<results>/ensemble/oof.npy",
+        oof=predictions("oof"),
+        masks="<results>/survey/train_masks.npy",
+        tiles="<results>/survey/tiles.csv",
+        folds="<results>/folds.csv",
+    output:
+        "<results>/threshold.csv",
+        "<results>/scores.csv",
+        decision="<results>/threshold.json",
+    log:
+        "<results>/threshold.log",
+    conda:
+        "../../envs/tgs-salt.yaml"
+    threads: 4
+    params:
+        settings=section(threshold=SETTINGS.threshold, folds=SETTINGS.folds),
+        models=",".join(SETTINGS.voters),
+        oof=repeated("oof"),
+        folder=subpath(output.decision, parent=True),
+    shell:
+        "python -m tgs_salt threshold --settings {params.settings:q} --models {params.models:q}"
+        " --ensemble {input.ensemble:q} {params.oof} --masks {input.masks:q} --tiles {input.tiles:q}"
+        " --folds {input.folds:q} --output {params.folder:q} --threads {threads} 2> {log:q}"
+
+
+rule submission:
+    input:
+        test="<results>/ensemble/test.npy",
+        decision="<results>/threshold.json",
+        tiles="<results>/survey/tiles.csv",
+    output:
+        "<results>/submission.csv",
+    log:
+        "<results>/submission.log",
+    conda:
+        "../../envs/tgs-salt.yaml"
+    threads: 2
+    shell:
+        "python -m tgs_salt submission --test {input.test:q} --decision {input.decision:q} --tiles {input.tiles:q}"
+        " --output {output:q} --threads {threads} 2> {log:q}"
+
+
+# Only on request: `snakemake submit --cores 1`.
+rule submit:
+    input:
+        receipt,
+
+
+if SURVEY.source != "synthetic":
+
+    rule send:
+        input:
+            submission="<results>/submission.csv",
+            tiles="<results>/survey/tiles.csv",
+        output:
+            "<results>/submitted.json",
+        log:
+            "<results>/submit.log",
+        localrule: True
+        conda:
+            "../../envs/tgs-salt.yaml"
+        params:
+            competition=SURVEY.competition,
+            experiment=SETTINGS.name,
+            tile_size=SURVEY.tile_size,
+        shell:
+            "python -m tgs_salt submit --submission {input.submission:q} --competition {params.competition:q}"
+            " --experiment {params.experiment:q} --tiles {input.tiles:q} --tile-size {params.tile_size}"
+            " --receipt {output:q} 2> {log:q}"

@@ -1,0 +1,59 @@
+# Everything that exists once per model and fold: weights, and what they say of the tiles.
+
+
+wildcard_constraints:
+    model="[^/]+",
+    fold="[0-9]+",
+    split="oof|test",
+
+
+rule train:
+    input:
+        unpack(stage_inputs),
+        images="<results>/survey/train_images.npy",
+        masks="<results>/survey/train_masks.npy",
+        tiles="<results>/survey/tiles.csv",
+        folds="<results>/folds.csv",
+    output:
+        model="<results>/models/{model}/fold{fold}/model.pt",
+        history="<results>/models/{model}/fold{fold}/history.csv",
+        timing="<results>/models/{model}/fold{fold}/timing.json",
+    log:
+        "<results>/models/{model}/fold{fold}/train.log",
+    # The longest jobs first: predictions fill the gaps that they leave.
+    priority: 1
+    conda:
+        "../../envs/tgs-salt.yaml"
+    threads: lambda wildcards: SETTINGS.models[wildcards.model].threads
+    resources:
+        gpu=1,
+    params:
+        settings=lambda wildcards: section(model=SETTINGS.models[wildcards.model]),
+        stages=stage_options,
+    shell:
+        "python -m tgs_salt train --model {wildcards.model} --fold {wildcards.fold} --gpus {resources.gpu}"
+        " --settings {params.settings:q} --images {input.images:q} --masks {input.masks:q} --tiles {input.tiles:q}"
+        " --folds {input.folds:q} {params.stages} --output {output.model:q} 2> {log:q}"
+
+
+rule predict:
+    input:
+        model="<results>/models/{model}/fold{fold}/model.pt",
+        images=lambda wildcards: f"<results>/survey/{'train' if wildcards.split == 'oof' else 'test'}_images.npy",
+        tiles="<results>/survey/tiles.csv",
+        folds="<results>/folds.csv",
+    output:
+        "<results>/models/{model}/fold{fold}/{split}.npy",
+    log:
+        "<results>/models/{model}/fold{fold}/predict_{split}.log",
+    conda:
+        "../../envs/tgs-salt.yaml"
+    threads: lambda wildcards: SETTINGS.models[wildcards.model].threads
+    resources:
+        gpu=1,
+    params:
+        settings=section(predict=SETTINGS.predict),
+    shell:
+        "python -m tgs_salt predict --split {wildcards.split} --gpus {resources.gpu} --settings {params.settings:q}"
+        " --model {input.model:q} --images {input.images:q} --tiles {input.tiles:q} --folds {input.folds:q}"
+        " --output {output:q} 2> {log:q}"
