@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tgs_salt.learning.article import ArticleUNet
+from tgs_salt.learning.dropout import Dropout
 from tgs_salt.learning.network import build
 from tgs_salt.settings import Model
 
@@ -38,14 +39,14 @@ def test_initialisation_is_keras_own() -> None:
     assert not convolution.bias.any() and not transposed.bias.any()
     norm = network.down[0][1]
     assert (norm.eps, norm.momentum) == (1e-3, 0.01)
-    assert {layer.p for layer in network.modules() if isinstance(layer, torch.nn.Dropout)} == {0.05}
+    assert {layer.p for layer in network.modules() if isinstance(layer, Dropout)} == {0.05}
 
 
 def test_dropout_stands_after_every_pool_and_every_join() -> None:
     network = ArticleUNet(1).train()
     seen = []
     for layer in network.modules():
-        if isinstance(layer, torch.nn.Dropout):
+        if isinstance(layer, Dropout):
             layer.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape[1:])))
     network(torch.rand(1, 1, 128, 128))
     assert seen == [

@@ -10,8 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tgs_salt.learning.dropout import Dropout
+
 FILTERS = 16
-DROPOUT = 0.05
+DROPOUT = 0.05  # of single features, not of whole channels
 
 
 class Block(nn.Sequential):
@@ -35,7 +37,7 @@ class Up(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, convolutions: int) -> None:
         super().__init__()
         self.up = nn.ConvTranspose2d(channels_in, channels_out, 3, stride=2)
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = Dropout(DROPOUT)
         self.block = Block(2 * channels_out, channels_out, convolutions)
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ class ArticleUNet(nn.Module):
             for channels_in, channels_out in zip([1, *widths[:-1]], widths, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = Dropout(DROPOUT)
         self.up = nn.ModuleList(
             Up(channels_in, channels_out, convolutions)
             for channels_in, channels_out in zip(widths[:0:-1], widths[-2::-1], strict=True)

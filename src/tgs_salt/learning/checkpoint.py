@@ -24,7 +24,7 @@ from tgs_salt.settings import Model, validate
 
 FORMAT = 1
 # Bump when a change of the training code changes its numbers: half-trained checkpoints of the old code are refused.
-RECIPE = 1
+RECIPE = 2
 
 
 def save_model(
