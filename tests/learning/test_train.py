@@ -17,7 +17,7 @@ import torch
 from tgs_salt.errors import UserError
 from tgs_salt.kernels import metric
 from tgs_salt.learning.checkpoint import load_model
-from tgs_salt.learning.data import Teacher, read_fold
+from tgs_salt.learning.data import Teacher, lessons_of, read_fold
 from tgs_salt.learning.predict import predict
 from tgs_salt.learning.train import Inputs, train
 from tgs_salt.settings import Augment, Model, Predict
@@ -100,13 +100,90 @@ def test_history_has_a_row_an_epoch_and_the_score_of_the_last_weights(survey: In
     assert history["score"].iloc[-1] == metric.score_bytes(predicted(model, survey, tta="none"), truth, 128).mean()
 
 
-def test_best_epoch_is_a_copy_of_the_best_epoch(survey: Inputs, tmp_path: Path) -> None:
-    settings = MODEL.model_copy(update={"epochs": 12, "keep": "best", "schedule": "constant", "learning_rate": 2e-2})
-    model = run(survey, tmp_path / "m", settings)
-    history = pd.read_csv(model.with_name("history.csv"))
+def held_out_judgement(model: Path, survey: Inputs) -> tuple[float, float, float]:
+    """Score, log loss and pixel accuracy of model.pt on fold 0, in double precision and by the book."""
     truth = np.load(survey.masks)[0::3]
-    kept = metric.score_bytes(predicted(model, survey, tta="none"), truth, 128).mean()
-    assert kept == history["score"].max()
+    network, _ = load_model(model, CPU)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(np.load(survey.images)[0::3]).unsqueeze(1) / 255)[:, 0].double().numpy()
+    loss = np.logaddexp(0, np.where(truth == 1, -logits, logits)).mean()
+    score = metric.score_bytes(predicted(model, survey, tta="none"), truth, 128).mean()
+    return score, loss, ((logits > 0) == (truth == 1)).mean()
+
+
+BUMPY = {"epochs": 40, "batch_size": 2, "schedule": "constant", "learning_rate": 1e-2, "average": 0.0}
+
+
+@pytest.mark.parametrize("keep", ["last", "score", "loss"])
+def test_the_weights_kept_are_those_of_the_epoch_that_they_should_be_of(
+    survey: Inputs, tmp_path: Path, keep: str
+) -> None:
+    model = run(survey, tmp_path / "m", MODEL.model_copy(update={**BUMPY, "keep": keep}))
+    history = pd.read_csv(model.with_name("history.csv"))
+    column, best = {
+        "last": ("score", history["score"].iloc[-1]),
+        "score": ("score", history["score"].max()),
+        "loss": ("validation_loss", history["validation_loss"].min()),
+    }[keep]
+    epoch = history[history[column] == best].iloc[-1]
+    score, loss, accuracy = held_out_judgement(model, survey)
+    assert (score, accuracy) == (epoch["score"], pytest.approx(epoch["accuracy"]))
+    assert loss == pytest.approx(epoch["validation_loss"], rel=1e-4)
+    # The bumps are real: the last epoch is not the best by chance.
+    assert history["validation_loss"].iloc[-1] > history["validation_loss"].min()
+    assert history["score"].iloc[-1] < history["score"].max()
+
+
+def test_swa_keeps_the_mean_of_the_last_quarter_with_statistics_of_its_own(
+    survey: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tgs_salt.learning.train import Trainer
+
+    seen: list[dict[str, torch.Tensor]] = []
+    epoch = Trainer._epoch
+
+    def watch(self: Trainer, number: int) -> float:
+        loss = epoch(self, number)
+        seen.append({name: tensor.clone() for name, tensor in self.network.state_dict().items()})
+        return loss
+
+    monkeypatch.setattr(Trainer, "_epoch", watch)
+    settings = MODEL.model_copy(update={"epochs": 8, "average": "swa", "batch_size": 8, "schedule": "constant"})
+    network, _ = load_model(run(survey, tmp_path / "m", settings), CPU)
+    for name, tensor in network.named_parameters():
+        torch.testing.assert_close(tensor, (seen[6][name] + seen[7][name]) / 2, msg=name)
+    learning = torch.from_numpy(np.load(survey.images)[np.arange(12) % 3 != 0]).unsqueeze(1) / 255
+    with torch.no_grad():
+        first = network.inner.down[0][0](learning)  # one batch of all eight learning tiles
+    norm = network.inner.down[0][1]
+    torch.testing.assert_close(norm.running_mean, first.mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, first.var(dim=(0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_plateau_cuts_the_rate_and_patience_ends(survey: Inputs, tmp_path: Path) -> None:
+    settings = MODEL.model_copy(
+        update={**BUMPY, "schedule": "plateau", "optimiser": "adam", "epochs": 60, "patience": 8, "learning_rate": 0.1}
+    )
+    history = pd.read_csv(run(survey, tmp_path / "m", settings).with_name("history.csv"))
+    losses = history["validation_loss"].to_numpy()
+    # Keras' rules, written out: a tenth after 5 epochs that are not better by 1e-4, and the end after 8 without better.
+    rate, best, waited, expected = 0.1, np.inf, 0, []
+    for loss in losses:
+        expected.append(rate)
+        best, waited = (loss, 0) if loss < best - 1e-4 else (best, waited + 1)
+        if waited == 5:
+            rate, waited = max(rate * 0.1, 1e-5), 0
+    np.testing.assert_allclose(history["learning_rate"], expected)
+    assert len(history) < 60 and len(losses) - 1 - losses.argmin() == 8
+    assert history["learning_rate"].nunique() > 1
+
+
+def test_sgd_and_cosine_restart_lowers_the_rate_to_nothing(survey: Inputs, tmp_path: Path) -> None:
+    first = run(survey, tmp_path / "first")
+    settings = MODEL.model_copy(update={"schedule": "cosine", "optimiser": "sgd", "epochs": 4, "learning_rate": 0.1})
+    history = pd.read_csv(run(replace(survey, init_from=first), tmp_path / "m", settings).with_name("history.csv"))
+    steps = np.arange(4) / 4  # at the beginning of each epoch
+    np.testing.assert_allclose(history["learning_rate"], 0.1 * (1 + np.cos(np.pi * steps)) / 2)
 
 
 def command(survey: Inputs, output: Path, epochs: int) -> list[str]:
@@ -227,6 +304,8 @@ def test_a_stage_starts_from_the_other_s_weights(survey: Inputs, tmp_path: Path)
     start, end = (load_model(path, CPU)[0] for path in (first, second))
     for (name, a), b in zip(start.named_parameters(), end.parameters(), strict=True):
         torch.testing.assert_close(a, b, msg=name)
+    with pytest.raises(UserError, match="needs a model that held out the same fold"):
+        run(replace(survey, init_from=first), tmp_path / "leak", frozen, fold=1)
     described = MODEL.model_copy(update={"network": "article-described"})
     with pytest.raises(UserError, match="init_from needs a model with the same network"):
         run(replace(survey, init_from=first), tmp_path / "third", described)
@@ -237,7 +316,7 @@ def test_a_student_learns_predictions_of_its_own_fold_and_never_its_labels(surve
     first = run(survey, tmp_path / "teacher")
     predicted(first, survey), predicted(first, survey, "test")
     teacher = Teacher(first.with_name("oof_horizontal.npy"), first.with_name("test_horizontal.npy"), test_images)
-    data = read_fold(survey.images, survey.masks, survey.tiles, survey.folds, 0, teacher, CPU)
+    data = read_fold(survey.images, survey.masks, survey.tiles, survey.folds, 0, MODEL, teacher, CPU)
     assert len(data.images) == 8 + 4 + 4  # other folds, own fold, test tiles
     np.testing.assert_array_equal(data.targets[8:12].numpy(), np.load(teacher.oof))
     np.testing.assert_array_equal(data.targets[12:].numpy(), np.load(teacher.test))
@@ -248,6 +327,30 @@ def test_a_student_learns_predictions_of_its_own_fold_and_never_its_labels(surve
     np.save(survey.masks, masks)
     again = run(replace(survey, teacher=teacher), tmp_path / "again")
     assert again.read_bytes() == student.read_bytes()
+
+
+def test_hard_lessons_are_masks_and_unsure_tiles_are_left_out() -> None:
+    said = np.full((3, 10, 10), 128, np.uint8)
+    said[0, :5] = 204  # half of it just below 0.8, half at 0.5
+    said[1, :5] = 205  # half of it sure of salt
+    said[2, :9], said[2, 9] = 50, 51  # nine tenths sure of no salt
+    taught, lessons = lessons_of(said, MODEL.model_copy(update={"teacher_sure": 0.5}))
+    assert taught.tolist() == [False, True, True]
+    np.testing.assert_array_equal(lessons, said[1:])
+    taught, lessons = lessons_of(said, MODEL.model_copy(update={"teacher_sure": 0.9, "teaching": "hard"}))
+    assert taught.tolist() == [False, False, True] and not lessons.any()
+    _, lessons = lessons_of(said, MODEL.model_copy(update={"teaching": "hard"}))
+    np.testing.assert_array_equal(lessons == 255, said >= 128)
+
+
+@pytest.mark.slow
+def test_a_compiled_training_has_the_same_names_and_nearly_the_same_weights(survey: Inputs, tmp_path: Path) -> None:
+    settings = MODEL.model_copy(update={"epochs": 1, "network": "unet", "weights": "none", "average": 0.0})
+    one = load_model(run(survey, tmp_path / "one", settings), CPU)[0].state_dict()
+    two = load_model(run(survey, tmp_path / "two", settings.model_copy(update={"compile": True})), CPU)[0].state_dict()
+    assert list(one) == list(two)
+    close = [torch.allclose(a, b, rtol=0.1, atol=0.02) for a, b in zip(one.values(), two.values(), strict=True)]
+    assert sum(close) > 0.95 * len(close)
 
 
 def test_a_model_of_other_folds_is_not_used(survey: Inputs, tmp_path: Path) -> None:

@@ -60,11 +60,17 @@ def load_model(path: Path, device: torch.device) -> tuple[TileNetwork, dict[str,
     return network.to(device).eval(), content
 
 
-def load_weights(path: Path, network: TileNetwork) -> None:
-    """Start `network` from the weights of another model's `model.pt`; UserError if they are of another network."""
+def load_weights(path: Path, network: TileNetwork, fold_hash: str) -> None:
+    """Start `network` from the weights of another model's `model.pt`.
+
+    Raises UserError if they are of another network, or if they were trained with another fold held out: they would
+    have seen the labels that this fold is judged by.
+    """
     content = _read(path)
     if content is None or "weights" not in content:
         raise UserError(f"{path}: not a whole model file; delete it and run snakemake again.")
+    if content.get("fold_hash") != fold_hash:
+        raise UserError(f"{path}: init_from needs a model that held out the same fold; this one held out other tiles.")
     try:
         network.load_state_dict(content["weights"])
     except RuntimeError as problem:

@@ -11,8 +11,13 @@ from torch import Tensor
 
 from tgs_salt import files
 from tgs_salt.errors import UserError
+from tgs_salt.kernels.metric import HALF
+from tgs_salt.log import logger
+from tgs_salt.settings import Model
 from tgs_salt.survey.folds import read_folds
 from tgs_salt.survey.tiles import read_tiles
+
+UNSURE = (51, 205)  # bytes of probabilities 0.2 and 0.8
 
 
 @dataclass
@@ -26,19 +31,21 @@ class Teacher:
 
 @dataclass
 class FoldData:
-    """Learning tiles: (n, side, side) uint8 images and targets (255 is salt); held-out tiles of the fold with masks."""
+    """Learning tiles, (n, side, side) uint8 images and targets (255 is salt), and the fold's own with their 0/1 masks.
+    Tensors lie on the device that trains."""
 
     images: Tensor
     targets: Tensor
-    held_out_images: np.ndarray
+    held_out_images: Tensor
     held_out_masks: np.ndarray
     fold_hash: str
     data_hash: str
 
 
 def read_fold(
-    images: Path, masks: Path, tiles: Path, folds: Path, fold: int, teacher: Teacher | None, device: torch.device
-) -> FoldData:
+    images: Path, masks: Path, tiles: Path, folds: Path, fold: int, settings: Model, teacher: Teacher | None,
+    device: torch.device,
+) -> FoldData:  # fmt: skip
     """Read the data of one fold. A teacher adds the test tiles and the fold's own tiles with its predictions of them,
     never with their labels.
 
@@ -51,22 +58,37 @@ def read_fold(
         raise UserError(f"{folds}: fold {fold} holds {int(own.sum())} of {len(own)} tiles; choose another fold.")
     pictures = files.read_array(images, (len(train), None, None))
     truth = files.read_array(masks, pictures.shape)
+    held_out_images, held_out_masks = np.asarray(pictures[own]), np.asarray(truth[own])
 
-    learn_images, learn_targets = [pictures[~own]], [truth[~own] * np.uint8(255)]
+    learn_images, learn_targets = pictures[~own], truth[~own] * np.uint8(255)
     if teacher is not None:
         test_pictures = files.read_array(teacher.test_images, (None, *pictures.shape[1:]))
-        learn_images += [pictures[own], test_pictures]
-        learn_targets += [
-            files.read_array(teacher.oof, (int(own.sum()), *pictures.shape[1:])),
+        more_images = np.concatenate([held_out_images, test_pictures])
+        said = [
+            files.read_array(teacher.oof, held_out_images.shape),
             files.read_array(teacher.test, test_pictures.shape),
         ]
-    stacked_images, stacked_targets = np.concatenate(learn_images), np.concatenate(learn_targets)
+        taught, lessons = lessons_of(np.concatenate(said), settings)
+        logger.info(f"the teacher teaches {len(lessons):,} of {len(taught):,} tiles")
+        learn_images = np.concatenate([learn_images, more_images[taught]])
+        learn_targets = np.concatenate([learn_targets, lessons])
     return FoldData(
-        images=torch.from_numpy(stacked_images).to(device),
-        targets=torch.from_numpy(stacked_targets).to(device),
-        held_out_images=np.asarray(pictures[own]),
-        held_out_masks=np.asarray(truth[own]),
+        images=torch.from_numpy(learn_images).to(device),
+        targets=torch.from_numpy(learn_targets).to(device),
+        held_out_images=torch.from_numpy(held_out_images).to(device),
+        held_out_masks=held_out_masks,
         fold_hash=files.digest("\n".join(train["id"][own]))[:16],
         # The held-out tiles are in it for the scores in the history.
-        data_hash=files.digest(stacked_images, stacked_targets, np.asarray(pictures[own]), np.asarray(truth[own]))[:16],
+        data_hash=files.digest(learn_images, learn_targets, held_out_images, held_out_masks)[:16],
     )
+
+
+def lessons_of(said: np.ndarray, settings: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Which of a teacher's tiles, (n, side, side) probability bytes, are learnt, (n,) bool, and as what targets.
+
+    A pixel is sure below probability 0.2 and from 0.8 on (the rule of the competition's winners).
+    """
+    sure = ((said < UNSURE[0]) | (said >= UNSURE[1])).mean(axis=(1, 2))
+    taught = sure >= settings.teacher_sure
+    lessons = said[taught]
+    return taught, np.where(lessons >= HALF, np.uint8(255), np.uint8(0)) if settings.teaching == "hard" else lessons

@@ -16,10 +16,13 @@ from tgs_salt import files
 from tgs_salt.errors import UserError
 from tgs_salt.learning.checkpoint import load_model
 from tgs_salt.learning.device import device
+from tgs_salt.learning.engine import engine_of
 from tgs_salt.log import progress
 from tgs_salt.settings import Predict
 from tgs_salt.survey.folds import read_folds
 from tgs_salt.survey.tiles import read_tiles
+
+CPU_BATCH, GPU_BATCH = 16, 256  # more than 16 falls out of a CPU's cache
 
 
 def predict(
@@ -46,8 +49,9 @@ def predict(
             progress(f"predict {split}", len(rows)) as done,
         ):
             first = 0
-            batches = (np.asarray(pictures[part]) for part in _parts(rows, settings.batch_size))
-            for bytes_ in probability_bytes(network, batches, where, flips):
+            size = settings.batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
+            batches = (np.asarray(pictures[part]) for part in _parts(rows, size))
+            for bytes_ in probability_bytes(network, batches, where, flips, settings.engine):
                 filled[first : first + len(bytes_)] = bytes_
                 first += len(bytes_)
                 done.advance(len(bytes_))
@@ -64,23 +68,30 @@ def _check_fold(model: Path, fold_hash: str, ids: Iterable[str]) -> None:
 
 
 def probability_bytes(
-    network: nn.Module, batches: Iterator[np.ndarray], where: torch.device, flips: bool
+    network: nn.Module, batches: Iterator[np.ndarray], where: torch.device, flips: bool, engine: str = "eager"
 ) -> Iterator[np.ndarray]:
     """Turn batches of (n, side, side) uint8 tiles into uint8 probabilities of the same shape; blank tiles give zeros.
 
     With `flips` the probabilities of the tile and of its left-right mirror image are averaged.
     """
+    run = None
     for batch in batches:
         with torch.inference_mode(), autocast(where):
-            pixels = to_pixels(torch.from_numpy(batch).to(where))
-            salt = torch.sigmoid(network(pixels).float())
+            tiles = torch.from_numpy(batch).to(where)
+            pixels = to_pixels(tiles)
+            run = run or engine_of(network, engine, pixels)
+            salt = torch.sigmoid(run(pixels).float())
             if flips:
-                salt = (salt + torch.sigmoid(network(pixels.flip(-1)).float()).flip(-1)) / 2
-            quantised = (salt * 256).floor_().clamp_(max=255).to(torch.uint8)
-        blank = batch.min(axis=(1, 2)) == batch.max(axis=(1, 2))
-        salt_bytes = quantised[:, 0].cpu().numpy()
-        salt_bytes[blank] = 0
-        yield salt_bytes
+                salt = (salt + torch.sigmoid(run(pixels.flip(-1)).float()).flip(-1)) / 2
+            salt_bytes = quantised(salt, tiles)
+        yield salt_bytes.cpu().numpy()
+
+
+def quantised(salt: Tensor, tiles: Tensor) -> Tensor:
+    """(n, 1, side, side) probabilities of uint8 `tiles` as (n, side, side) bytes, min(255, floor(256 p)), blank 0."""
+    salt_bytes = (salt[:, 0] * 256).floor().clamp(max=255).to(torch.uint8)
+    blank = tiles.amax(dim=(1, 2)) == tiles.amin(dim=(1, 2))
+    return salt_bytes.masked_fill(blank.view(-1, 1, 1), 0)
 
 
 def to_pixels(tiles: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""`train`: one model on one fold, a fixed schedule from first epoch to last. Read it top to bottom.
+"""`train`: one model on one fold, from the first epoch to the last. Read it top to bottom.
 
     python -m tgs_salt train --model unet --fold 0 --settings '{"model": {...}}' --images ... --output .../model.pt
 
@@ -13,28 +13,28 @@ import io
 import math
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
 
 from tgs_salt import files
 from tgs_salt.errors import UserError
-from tgs_salt.kernels import metric
 from tgs_salt.learning import augment
+from tgs_salt.learning.average import Average
 from tgs_salt.learning.checkpoint import RECIPE, load_checkpoint, load_weights, locked, save_checkpoint, save_model
 from tgs_salt.learning.data import FoldData, Teacher, read_fold
 from tgs_salt.learning.device import device, peak_memory_mb, synchronise
 from tgs_salt.learning.losses import loss_of
-from tgs_salt.learning.network import TileNetwork, build
-from tgs_salt.learning.predict import autocast, probability_bytes, to_pixels
+from tgs_salt.learning.network import build
+from tgs_salt.learning.optimise import optimiser_of, schedule_of
+from tgs_salt.learning.predict import autocast, to_pixels
+from tgs_salt.learning.validate import Validation, validate
 from tgs_salt.log import announce, logger
 from tgs_salt.settings import Model
-
-SCORING_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ def train(name: str, fold: int, settings: Model, inputs: Inputs, output: Path, *
     resume = output.parent / "resume"
     with locked(resume), device(gpus, slots) as where:
         torch.set_num_threads(settings.threads)
-        data = read_fold(inputs.images, inputs.masks, inputs.tiles, inputs.folds, fold, inputs.teacher, where)
+        data = read_fold(inputs.images, inputs.masks, inputs.tiles, inputs.folds, fold, settings, inputs.teacher, where)
         try:
             trainer = Trainer(name, fold, settings, data, where, inputs.init_from)
-            trainer.run(resume / "checkpoint.pt")
+            trainer.run(resume)
         except torch.OutOfMemoryError:
             raise UserError(
                 f"out of GPU memory; lower models.{name}.batch_size (now {settings.batch_size}), "
@@ -86,18 +86,19 @@ class Trainer:
         except UserError as problem:
             raise UserError(str(problem).replace("models.*", f"models.{name}")) from None
         if init_from is not None:
-            load_weights(init_from, network)
+            load_weights(init_from, network, data.fold_hash)
         self.network = network.to(where)
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True
-        )
+        # Compiled beside the network, with the same tensors: its weights keep their names.
+        self.forward: nn.Module = torch.compile(self.network) if settings.compile else self.network  # type: ignore[assignment]
+        self.average = Average(self.network, settings)
         self.steps_per_epoch = math.ceil(len(data.images) / settings.batch_size)
-        self.optimiser, self.schedule = _optimiser(self.network, settings, self.steps_per_epoch * settings.epochs)
+        self.optimiser = optimiser_of(self.network, settings)
+        self.schedule = schedule_of(self.optimiser, settings, self.steps_per_epoch * settings.epochs)
         half_floats = where.type == "cuda" and not torch.cuda.is_bf16_supported()
         self.scaler = torch.amp.GradScaler(where.type, enabled=half_floats)
         self.loss = loss_of(settings.loss)
         self.history: list[dict[str, float]] = []
-        self.best: dict[str, Tensor] | None = None
+        self.chosen: dict[str, Tensor] | None = None
         self.seconds = 0.0
         source = files.digest(init_from.read_bytes())[:16] if init_from else ""
         self.fingerprint = {
@@ -106,9 +107,9 @@ class Trainer:
             "code": f"recipe {RECIPE}, torch {torch.__version__}, {where.type}",
         }  # fmt: skip
 
-    def run(self, checkpoint: Path) -> None:
+    def run(self, resume: Path) -> None:
         """All epochs that are left, with a checkpoint after each."""
-        state = load_checkpoint(checkpoint, self.fingerprint)
+        state = load_checkpoint(resume / "checkpoint.pt", self.fingerprint)
         if state is not None:
             self._restore(state)
             announce(f"{self.title}: going on after epoch {len(self.history)} of {self.settings.epochs}")
@@ -117,22 +118,27 @@ class Trainer:
             f"steps on {self.where}"
         )
         for epoch in range(len(self.history) + 1, self.settings.epochs + 1):
+            if self._stalled():
+                announce(f"{self.title}: stopped, {self.settings.patience} epochs without a lower validation loss")
+                break
             began = time.monotonic()
+            rate = self.optimiser.param_groups[-1]["lr"]
             loss = self._epoch(epoch)
             if not math.isfinite(loss):
                 raise UserError(
                     f"{self.title}: the loss became {loss} in epoch {epoch}; "
                     f"lower models.{self.name}.learning_rate (now {self.settings.learning_rate:g})."
                 )
-            score = self._score()
-            rate = self.optimiser.param_groups[-1]["lr"]
-            self.history.append({"epoch": epoch, "learning_rate": rate, "loss": loss, "score": score})
-            if self.settings.keep == "best" and score >= max(row["score"] for row in self.history):
-                # A copy: state_dict() hands out the tensors that training goes on to change.
-                self.best = {key: tensor.clone() for key, tensor in self._averaged().state_dict().items()}
+            self.average.after_epoch(epoch, self._pixels(), self.where)
+            reached = validate(self.average.best, self.data.held_out_images, self.data.held_out_masks)
+            if self.settings.schedule == "plateau":
+                self.schedule.step(reached.loss)  # type: ignore[arg-type]
+            self._note(epoch, rate, loss, reached)
             self.seconds += time.monotonic() - began
-            self._announce(epoch, loss, score, time.monotonic() - began)
-            save_checkpoint(checkpoint, self._state())
+            self._announce(time.monotonic() - began)
+            save_checkpoint(resume / "checkpoint.pt", self._state())
+            # For those who look on without torch.
+            files.write_text(resume / "history.csv", _csv(self.history))
 
     def _epoch(self, epoch: int) -> float:
         """One pass over the tiles in random order; nothing waits for the device until the end. Mean loss a tile."""
@@ -149,36 +155,45 @@ class Trainer:
             targets = to_pixels(self.data.targets.index_select(0, rows))
             pixels, targets = augment.apply(pixels, targets, numbers.index_select(0, rows))
             with autocast(self.where):
-                logits = self.network(pixels)
+                logits = self.forward(pixels)
             loss = self.loss(logits, targets)
             self.optimiser.zero_grad(set_to_none=True)
             self.scaler.scale(loss).backward()
             self.scaler.step(self.optimiser)
             self.scaler.update()
-            self.schedule.step()
-            if self.settings.average:
-                self.average.update_parameters(self.network)
+            if self.settings.schedule != "plateau":
+                self.schedule.step()
+            self.average.after_step()
             total += loss.detach() * len(rows)
         synchronise(self.where)
         return float(total) / count
 
-    def _score(self) -> float:
-        """The competition's score on the fold's own tiles at probability 0.5, of the averaged weights, unflipped."""
-        network = self._averaged().eval()
-        tiles = self.data.held_out_images
-        batches = (tiles[first : first + SCORING_BATCH] for first in range(0, len(tiles), SCORING_BATCH))
-        scores = [
-            metric.score_bytes(bytes_, self.data.held_out_masks[first : first + len(bytes_)], metric.HALF)
-            for first, bytes_ in zip(
-                range(0, len(tiles), SCORING_BATCH), probability_bytes(network, batches, self.where, False), strict=True
-            )
-        ]
-        return float(sum(part.sum() for part in scores) / len(tiles))
+    def _pixels(self) -> Iterator[Tensor]:
+        """The learning tiles as they are, in batches."""
+        for first in range(0, len(self.data.images), self.settings.batch_size):
+            yield to_pixels(self.data.images[first : first + self.settings.batch_size])
 
-    def _averaged(self) -> TileNetwork:
-        averaged = self.average.module
-        assert isinstance(averaged, TileNetwork)
-        return averaged if self.settings.average else self.network
+    def _note(self, epoch: int, rate: float, loss: float, reached: Validation) -> None:
+        """A row of history, and a copy of the weights where this epoch is the best that counts."""
+        row = {
+            "epoch": epoch, "learning_rate": rate, "loss": loss,
+            "score": reached.score, "validation_loss": reached.loss, "accuracy": reached.accuracy,
+        }  # fmt: skip
+        self.history.append(row)
+        best = {
+            "last": False,
+            "score": reached.score >= max(row["score"] for row in self.history),
+            "loss": reached.loss <= min(row["validation_loss"] for row in self.history),
+        }
+        if best[self.settings.keep]:
+            # A copy: state_dict() hands out the tensors that training goes on to change.
+            self.chosen = {key: tensor.clone() for key, tensor in self.average.best.state_dict().items()}
+
+    def _stalled(self) -> bool:
+        losses = [row["validation_loss"] for row in self.history]
+        return bool(
+            losses and self.settings.patience and len(losses) - 1 - losses.index(min(losses)) >= self.settings.patience
+        )
 
     @property
     def title(self) -> str:
@@ -187,13 +202,14 @@ class Trainer:
     @property
     def kept(self) -> dict[str, Tensor]:
         """The weights that count: averaged, after the last epoch or after the best."""
-        return self.best if self.best is not None else self._averaged().state_dict()
+        return self.chosen if self.chosen is not None else self.average.best.state_dict()
 
-    def _announce(self, epoch: int, loss: float, score: float, seconds: float) -> None:
-        left = seconds * (self.settings.epochs - epoch)
+    def _announce(self, seconds: float) -> None:
+        row = self.history[-1]
         announce(
-            f"{self.title}: epoch {epoch}/{self.settings.epochs}, loss {loss:.4f}, score {score:.4f}, "
-            f"{len(self.data.images) / seconds:,.0f} tiles/s, {_clock(left)} left"
+            f"{self.title}: epoch {len(self.history)}/{self.settings.epochs}, loss {row['loss']:.4f}, "
+            f"score {row['score']:.4f}, {len(self.data.images) / seconds:,.0f} tiles/s, "
+            f"{_clock(seconds * (self.settings.epochs - len(self.history)))} left"
         )
 
     def timing(self) -> dict[str, Any]:
@@ -209,9 +225,10 @@ class Trainer:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "fingerprint": self.fingerprint, "network": self.network.state_dict(), "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(), "history": self.history, "best": self.best, "seconds": self.seconds,
+            "fingerprint": self.fingerprint, "network": self.network.state_dict(),
+            "average": self.average.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(), "scaler": self.scaler.state_dict(),
+            "history": self.history, "chosen": self.chosen, "seconds": self.seconds,
         }  # fmt: skip
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -220,33 +237,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
-        self.history, self.best, self.seconds = state["history"], state["best"], state["seconds"]
-
-
-def _optimiser(
-    network: TileNetwork, settings: Model, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW in one fused kernel; a pretrained encoder learns at its own rate."""
-    encoder = getattr(network.inner, "encoder", None)
-    slow = list(encoder.parameters()) if encoder is not None else []
-    known = set(map(id, slow))
-    groups: list[dict[str, Any]] = [
-        {"params": slow, "lr": settings.learning_rate * settings.encoder_rate},
-        {"params": [p for p in network.parameters() if id(p) not in known], "lr": settings.learning_rate},
-    ]
-    groups = [group for group in groups if group["params"]]
-    optimiser = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
-    if settings.schedule == "constant":
-        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, _always_one)
-    rates = [group["lr"] for group in groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, rates, total_steps=steps + 1, pct_start=0.15, cycle_momentum=False
-    )
-    return optimiser, schedule
-
-
-def _always_one(step: int) -> float:
-    return 1.0
+        self.history, self.chosen, self.seconds = state["history"], state["chosen"], state["seconds"]
 
 
 def _seed(*parts: int) -> int:

@@ -67,9 +67,7 @@ class Survey(Section):
     @model_validator(mode="after")
     def _complete(self) -> Survey:
         if self.source == "directory" and not self.directory:
-            raise ValueError(
-                "survey.directory: name the folder or zip that holds the survey (survey.source: directory)"
-            )
+            raise ValueError("directory: name the folder or zip that holds the survey (survey.source: directory)")
         defaults = {"kaggle": (TRAIN_TILES, TEST_TILES), "synthetic": (DRAWN_TRAIN_TILES, DRAWN_TEST_TILES)}
         for key, count in zip(("train_tiles", "test_tiles"), defaults.get(self.source, (None, None)), strict=True):
             if getattr(self, key) is None:
@@ -88,7 +86,7 @@ class Folds(Section):
             bad = [fold for fold in self.use if fold >= self.count]
             if bad or not self.use or len(set(self.use)) < len(self.use):
                 raise ValueError(
-                    f"folds.use: name each fold once, from 0 to {self.count - 1} (folds.count is {self.count}), "
+                    f"use: name each fold once, from 0 to {self.count - 1} (folds.count is {self.count}), "
                     f"found {self.use}"
                 )
         return self
@@ -129,6 +127,12 @@ class Model(Section):
     teacher: Name | None = Field(
         None, description="also learn this model's same-fold predictions of the test tiles and of the fold's own tiles"
     )
+    teaching: Literal["soft", "hard"] = Field(
+        "soft", description="what a teacher says of a pixel: its probability, or salt from 0.5 on"
+    )
+    teacher_sure: Share = Field(
+        0.0, description="learn those tiles of a teacher alone of which it is sure of this share of the pixels"
+    )
     loss: str = Field(
         "bce + dice", description="sum of bce, dice and lovasz, each with a factor if wanted: 0.2*bce + lovasz"
     )
@@ -139,14 +143,26 @@ class Model(Section):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_no_bool)] = Field(
         1e-2, description="AdamW's decoupled weight decay"
     )
-    schedule: Literal["one-cycle", "constant"] = Field("one-cycle", description="learning rate over the steps")
-    average: Annotated[float, Field(ge=0, lt=1), BeforeValidator(_no_bool)] = Field(
-        0.99, description="decay per step of the averaged weights that are kept; 0: the last weights"
+    optimiser: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has Nesterov momentum 0.9")
+    schedule: Literal["one-cycle", "cosine", "constant", "plateau"] = Field(
+        "one-cycle",
+        description="learning rate over the steps; cosine: from the peak down, for a stage that restarts (init_from); "
+        "plateau: a tenth after 5 epochs without a lower validation loss (looks at the fold: flatters the score)",
     )
-    keep: Literal["last", "best"] = Field(
+    average: Literal["swa"] | Annotated[float, Field(ge=0, lt=1), BeforeValidator(_no_bool)] = Field(
+        0.99,
+        description="decay per step of the averaged weights that are kept; swa: mean over the last quarter of the "
+        "epochs; 0: the last weights",
+    )
+    keep: Literal["last", "score", "loss"] = Field(
         "last",
-        description="weights that are kept; best: of the epoch that scores best on the fold (flatters the score)",
+        description="weights that are kept: of the last epoch, or of the epoch with the best score or the lowest log "
+        "loss on the fold (flatters the score)",
     )
+    patience: Count | None = Field(
+        None, description="stop after so many epochs without a lower validation loss (flatters the score); null: never"
+    )
+    compile: bool = Field(False, description="torch.compile the network: pays on a GPU, in long trainings")
     augment: Augment = Field(Augment(), description="random changes of the training tiles")
     seed: Whole = Field(0, description="seed of weights, order and augmentation; folds differ by themselves")
     threads: Count = Field(4, description="torch's CPU threads; part of the result, so not Snakemake's cores")
@@ -156,6 +172,12 @@ class Model(Section):
     def _known_loss(cls, text: str) -> str:
         parse_loss(text)
         return text
+
+    @model_validator(mode="after")
+    def _averages_fixed_schedules(self) -> Model:
+        if self.average == "swa" and (self.keep != "last" or self.patience):
+            raise ValueError("average: swa averages the last epochs; it goes with keep: last and no patience")
+        return self
 
     @field_validator("decoder_channels")
     @classmethod
@@ -167,7 +189,10 @@ class Model(Section):
 
 class Predict(Section):
     tta: Literal["none", "horizontal"] = Field("horizontal", description="average with the left-right flipped tile")
-    batch_size: Count = Field(64, description="tiles a step")
+    batch_size: Count | None = Field(None, description="tiles a step; null: 16 on a CPU, 256 on a GPU")
+    engine: Literal["frozen", "openvino", "eager"] = Field(
+        "frozen", description="what computes on a CPU: a frozen graph, OpenVINO (to be installed), or torch as it is"
+    )
 
 
 class Ensemble(Section):

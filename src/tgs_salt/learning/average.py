@@ -1,0 +1,58 @@
+"""Averaged weights by torch's own class: what a training keeps in place of its last step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+from tgs_salt.learning.network import TileNetwork
+from tgs_salt.settings import Model
+
+SWA_SHARE = 0.25  # of the epochs, the last ones, whose weights are averaged
+
+
+class Average:
+    """`ema`: exponential decay after every step, batch-norm statistics included. `swa`: the plain mean of the weights
+    after each of the last quarter of the epochs, with batch-norm statistics measured anew (Izmailov et al. 2018)."""
+
+    def __init__(self, network: TileNetwork, settings: Model) -> None:
+        self.network = network
+        self.swa = settings.average == "swa"
+        self.decay = 0.0 if self.swa else float(settings.average)
+        self.first = settings.epochs - max(1, round(SWA_SHARE * settings.epochs)) + 1
+        self.last = settings.epochs
+        how = None if self.swa or not self.decay else get_ema_multi_avg_fn(self.decay)
+        # Its count of steps lies on the CPU, so that counting never waits for a GPU.
+        self.model = AveragedModel(network, multi_avg_fn=how, use_buffers=not self.swa)
+        self.ready = not self.swa
+
+    def after_step(self) -> None:
+        if self.decay:
+            self.model.update_parameters(self.network)
+
+    def after_epoch(self, epoch: int, batches: Iterator[Tensor], where: torch.device) -> None:
+        """`batches` are the pixels of the learning tiles; they are read only where statistics are measured."""
+        if not self.swa or epoch < self.first:
+            return
+        self.model.update_parameters(self.network)
+        if epoch == self.last:
+            update_bn(batches, self.model, where)
+            self.ready = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict(), "ready": self.ready}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.ready = state["ready"]
+
+    @property
+    def best(self) -> TileNetwork:
+        """The averaged network where there is one, else the one that is trained."""
+        averaged = self.model.module
+        assert isinstance(averaged, TileNetwork)
+        return averaged if self.ready and (self.decay or self.swa) else self.network

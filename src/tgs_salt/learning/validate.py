@@ -1,0 +1,43 @@
+"""How good a network is on the fold's own tiles, as they are: 101 x 101, unflipped, at probability 0.5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tgs_salt.kernels import metric
+from tgs_salt.learning.network import TileNetwork
+from tgs_salt.learning.predict import autocast, quantised, to_pixels
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Validation:
+    """`score`: the competition's. `loss`: mean log loss a pixel. `accuracy`: share of pixels that are right."""
+
+    score: float
+    loss: float
+    accuracy: float
+
+
+def validate(network: TileNetwork, tiles: Tensor, masks: np.ndarray) -> Validation:
+    """Judge `network` on (n, side, side) uint8 `tiles` on the device that computes, against their 0/1 `masks`."""
+    network.eval()
+    truth = torch.from_numpy(np.ascontiguousarray(masks)).to(tiles.device)
+    loss = torch.zeros((), device=tiles.device)
+    right = torch.zeros((), device=tiles.device)
+    salt_bytes = []
+    for first in range(0, len(tiles), BATCH):
+        part, mask = tiles[first : first + BATCH], truth[first : first + BATCH].unsqueeze(1).float()
+        with torch.inference_mode(), autocast(tiles.device):
+            logits = network(to_pixels(part)).float()
+        loss += F.binary_cross_entropy_with_logits(logits, mask, reduction="sum")
+        right += ((logits > 0) == (mask > 0)).sum()
+        salt_bytes.append(quantised(torch.sigmoid(logits), part))
+    scores = metric.score_bytes(torch.cat(salt_bytes).cpu().numpy(), masks, metric.HALF)
+    return Validation(float(scores.mean()), float(loss) / truth.numel(), float(right) / truth.numel())

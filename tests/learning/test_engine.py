@@ -1,0 +1,69 @@
+"""All engines give what torch as it is gives, to 1e-4 and to within one byte."""
+
+import builtins
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tgs_salt.errors import UserError
+from tgs_salt.learning.engine import engine_of
+from tgs_salt.learning.network import build
+from tgs_salt.learning.predict import probability_bytes
+from tgs_salt.settings import Model
+
+NETWORKS = {
+    "unet": Model(network="unet", weights="none", decoder_channels=[16, 16, 16, 8, 8], fit="resize", input_size=64),
+    "article": Model(network="article"),
+}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    return build(NETWORKS[request.param], 48).eval()
+
+
+@pytest.mark.parametrize("engine", ["frozen", "openvino"])
+def test_an_engine_agrees_with_torch(network: nn.Module, engine: str) -> None:
+    pixels = torch.rand(8, 1, 48, 48)
+    with torch.inference_mode():
+        run, expected = engine_of(network, engine, pixels), torch.sigmoid(network(pixels))
+        assert run is not network
+        for count in (8, 3, 1):  # the last batch of a survey is a smaller one
+            found = torch.sigmoid(run(pixels[:count]))
+            torch.testing.assert_close(found, expected[:count], rtol=0, atol=1e-4)
+    tiles = [np.random.default_rng(k).integers(0, 256, (4, 48, 48), dtype=np.uint8) for k in range(2)]
+    one, other = (
+        np.concatenate(list(probability_bytes(network, iter(tiles), CPU, True, name))) for name in ("eager", engine)
+    )
+    assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_what_cannot_be_frozen_is_computed_without(caplog: pytest.LogCaptureFixture) -> None:
+    class Stubborn(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            if torch.jit.is_tracing():
+                raise RuntimeError("not me")
+            return 2 * pixels
+
+    network = Stubborn()
+    logging.getLogger("tgs_salt").propagate = True
+    run = engine_of(network, "frozen", torch.ones(1, 1, 2, 2))
+    assert run is network and "cannot be frozen (RuntimeError)" in caplog.text
+
+
+def test_openvino_that_is_not_there_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: object) -> object:
+        if name == "openvino":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UserError, match=r"predict\.engine: openvino is not installed; pip install openvino"):
+        engine_of(nn.Identity(), "openvino", torch.ones(1, 1, 2, 2))
