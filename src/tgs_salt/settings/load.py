@@ -116,8 +116,8 @@ def _sentence(kind: type[BaseModel], error: ErrorDetails, prefix: str) -> str:
     if error["loc"][-1:] == ("[key]",):
         return f"{dotted}: expected a name of {NAME_IN_WORDS}, found {error['input']!r}."
     if error["type"] == "value_error" and isinstance(error["input"], dict):
-        # A check across keys names them itself.
-        return f"{error['ctx']['error']}."
+        # A check across keys names them itself; within a model, whose name it cannot know, as models.*.
+        return f"{str(error['ctx']['error']).replace('models.*', dotted)}."
     detail = str(error["ctx"]["error"]) if error["type"] == "value_error" else ""
     accepted = detail or _accepted(kind, keys)
     return f"{dotted}: {accepted or error['msg']}, found {error['input']!r}."
