@@ -37,7 +37,8 @@ def test_a_recipe_trains(model: Model, tmp_path: Path) -> None:
     numbers = np.random.default_rng(0)
     tiles = torch.from_numpy(numbers.integers(0, 256, (4, 101, 101), dtype=np.uint8))
     masks = (tiles > 128).to(torch.uint8)
-    data = FoldData(tiles, masks * 255, tiles[:2], masks[:2].numpy(), "folds", "data")
+    depths = torch.tensor([50.0, 300.0, 600.0, 950.0])
+    data = FoldData(tiles, masks * 255, depths, tiles[:2], depths[:2], masks[:2].numpy(), "folds", "data")
     trainer = Trainer("m", 0, model, data, CPU, None)
     before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters()}
     trainer.run(tmp_path)

@@ -129,8 +129,8 @@ class Trainer:
                     f"{self.title}: the loss became {loss} in epoch {epoch}; "
                     f"lower models.{self.name}.learning_rate (now {self.settings.learning_rate:g})."
                 )
-            self.average.after_epoch(epoch, self._pixels(), self.where)
-            reached = validate(self.average.best, self.data.held_out_images, self.data.held_out_masks)
+            self.average.after_epoch(epoch, self._batches())
+            reached = validate(self.average.best, self.data)
             if self.settings.schedule == "plateau":
                 self.schedule.step(reached.loss)  # type: ignore[arg-type]
             self._note(epoch, rate, loss, reached)
@@ -155,8 +155,8 @@ class Trainer:
             targets = to_pixels(self.data.targets.index_select(0, rows))
             pixels, targets = augment.apply(pixels, targets, numbers.index_select(0, rows))
             with autocast(self.where):
-                logits = self.forward(pixels)
-            loss = self.loss(logits, targets)
+                outputs = self.forward(pixels, self.data.depths.index_select(0, rows))
+            loss = self.loss(outputs, targets)
             self.optimiser.zero_grad(set_to_none=True)
             self.scaler.scale(loss).backward()
             self.scaler.step(self.optimiser)
@@ -168,10 +168,11 @@ class Trainer:
         synchronise(self.where)
         return float(total) / count
 
-    def _pixels(self) -> Iterator[Tensor]:
-        """The learning tiles as they are, in batches."""
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pixels and depths of the learning tiles as they are."""
         for first in range(0, len(self.data.images), self.settings.batch_size):
-            yield to_pixels(self.data.images[first : first + self.settings.batch_size])
+            part = slice(first, first + self.settings.batch_size)
+            yield to_pixels(self.data.images[part]), self.data.depths[part]
 
     def _note(self, epoch: int, rate: float, loss: float, reached: Validation) -> None:
         """A row of history, and a copy of the weights where this epoch is the best that counts."""

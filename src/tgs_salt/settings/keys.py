@@ -13,6 +13,7 @@ from tgs_salt.settings.loss import parse_loss
 
 TRAIN_TILES, TEST_TILES = 4000, 18000  # what Kaggle hands out
 DRAWN_TRAIN_TILES, DRAWN_TEST_TILES = 600, 300
+SQUEEZE = 16  # SMP's scSE has one channel for so many
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
@@ -20,6 +21,11 @@ def _no_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("a number is expected, not yes or no")
     return value
+
+
+def _digit(value: Any) -> Any:
+    """A literal number is compared, not coerced, so its text has to become one."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else _no_bool(value)
 
 
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_bool)]
@@ -117,6 +123,19 @@ class Model(Section):
     decoder_channels: list[Count] = Field(
         [256, 128, 64, 32, 16], description="unet: widths of the five decoder blocks, deepest first"
     )
+    attention: Literal["none", "scse"] = Field(
+        "none", description="unet: scse: decoder blocks weigh their channels and pixels (concurrent squeeze-excitation)"
+    )
+    hypercolumn: bool = Field(False, description="unet: the pixels are read off all decoder blocks, not the last alone")
+    deep_supervision: bool = Field(
+        False, description="unet: the loss of each coarser decoder block counts too, at a tenth; training alone changes"
+    )
+    empty_head: bool = Field(
+        False, description="unet: also learn whether a tile is empty; that probability multiplies into its pixels"
+    )
+    channels: Annotated[Literal[1, 3], BeforeValidator(_digit)] = Field(
+        1, description="unet: 1: the tile; 3: also each pixel's row and the tile's depth"
+    )
     fit: Literal["pad", "resize"] = Field(
         "pad", description="how a tile becomes input_size: reflect padding or resizing"
     )
@@ -134,7 +153,9 @@ class Model(Section):
         0.0, description="learn those tiles of a teacher alone of which it is sure of this share of the pixels"
     )
     loss: str = Field(
-        "bce + dice", description="sum of bce, dice and lovasz, each with a factor if wanted: 0.2*bce + lovasz"
+        "bce + dice",
+        description="sum of bce, dice, focal, lovasz and symmetric_lovasz, each with a factor if wanted: "
+        "0.2*bce + lovasz",
     )
     epochs: Count = Field(50, description="length of training; the schedule is fixed by it")
     batch_size: Count = Field(32, description="tiles a step")
@@ -185,6 +206,21 @@ class Model(Section):
         if len(widths) != 5:
             raise ValueError(f"five widths are expected, found {len(widths)}")
         return widths
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Model:
+        for key in ("attention", "hypercolumn", "deep_supervision", "empty_head", "channels"):
+            value = getattr(self, key)
+            if self.network != "unet" and value != type(self).model_fields[key].default:
+                raise ValueError(
+                    f"{key}: {value} is for network: unet, found network: {self.network}; drop one of them"
+                )
+        if self.attention == "scse" and min(self.decoder_channels) < SQUEEZE:
+            raise ValueError(
+                f"decoder_channels: scse squeezes to a sixteenth, so widths of at least {SQUEEZE} are needed, "
+                f"found {self.decoder_channels}"
+            )
+        return self
 
 
 class Predict(Section):
