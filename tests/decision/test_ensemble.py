@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from votes_by_hand import mean_of, search_by_hand
 
 from tgs_salt import files
 from tgs_salt.decision import ensemble as module
@@ -85,9 +86,18 @@ class Folder:
                 self.oof[model, fold], self.test[model, fold] = oof, tested
                 files.write_array(self.path(model, fold, "oof"), oof)
                 files.write_array(self.path(model, fold, "test"), tested)
+        self.truth = self.together(models[0]) > rng.integers(0, 256, (len(FOLD_OF), SIDE, SIDE))
+        files.write_array(folder / "masks.npy", self.truth.astype(np.uint8))
 
     def path(self, model: str, fold: int, split: str) -> Path:
         return self.folder / "models" / model / f"fold{fold}" / f"{split}.npy"
+
+    def together(self, model: str) -> np.ndarray:
+        """A model's out-of-fold predictions in tiles.csv order."""
+        every = np.zeros((len(FOLD_OF), SIDE, SIDE), np.uint8)
+        for fold in self.used:
+            every[np.array(FOLD_OF) == fold] = self.oof[model, fold]
+        return every
 
     def run(self, settings: Ensemble, **changed: list[Path]) -> tuple[np.ndarray, np.ndarray]:
         paths = {
@@ -95,8 +105,9 @@ class Folder:
             for split in ("oof", "test")
         }
         ensemble(
-            settings, models=self.models, used=self.used, tiles=self.folder / "tiles.csv",
-            folds=self.folder / "folds.csv", output=self.folder / "ensemble", **{**paths, **changed},
+            settings, models=self.models, used=self.used, masks=self.folder / "masks.npy",
+            tiles=self.folder / "tiles.csv", folds=self.folder / "folds.csv", output=self.folder / "ensemble",
+            **{**paths, **changed},
         )  # fmt: skip
         return tuple(np.load(self.folder / "ensemble" / f"{split}.npy") for split in ("oof", "test"))
 
@@ -140,6 +151,21 @@ def test_arrays_of_the_ensemble(
     written = json.loads((tmp_path / "ensemble" / "weights.json").read_text())
     assert written == {"weights": dict(zip(models, votes, strict=True)), "folds": used}
     assert sorted(path.name for path in (tmp_path / "ensemble").iterdir()) == ["oof.npy", "test.npy", "weights.json"]
+
+
+@pytest.mark.parametrize("used", [[0, 1, 2], [0, 2]])
+def test_searched_weights(tmp_path: Path, used: list[int]) -> None:
+    made = Folder(tmp_path, ["a", "b", "c"], used, seed=4)
+    oof, test = made.run(Ensemble(weights="search"))
+    rows = np.isin(FOLD_OF, used)
+    weights = search_by_hand([made.together(model)[rows] for model in made.models], made.truth[rows])
+    assert weights != (1, 1, 1)
+    written = json.loads((tmp_path / "ensemble" / "weights.json").read_text())
+    assert written == {"weights": dict(zip(made.models, weights, strict=True)), "folds": used}
+    assert np.array_equal(oof[rows], mean_of([made.together(model)[rows] for model in made.models], weights))
+    assert not oof[~rows].any()
+    every = [made.test[model, fold] for model in made.models for fold in used]
+    assert np.array_equal(test, mean_of(every, tuple(weight for weight in weights for _ in used)))
 
 
 def test_weights_of_a_model_that_does_not_vote_change_nothing(tmp_path: Path) -> None:
