@@ -2,8 +2,9 @@
 
 Kernels release the interpreter's lock, so plain threads run them side by side: numba's own parallel layer would add
 its start-up, its thread count and its fork hazards to every job. They compile on their first call and are then kept
-in numba's cache, which watches one file at a time: a kernel must not call a compiled function of another file, or an
-edit there would go unnoticed.
+in numba's cache: in NUMBA_CACHE_DIR if that is set, else beside the sources, else in the user's own cache folder, and
+where none of these can be written each process compiles for itself. The cache watches one file at a time: a kernel
+must not call a compiled function of another file, or an edit there would go unnoticed.
 """
 
 from collections.abc import Callable
