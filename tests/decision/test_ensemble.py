@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import tgs_salt
 from hypothesis import given
 from hypothesis import strategies as st
 from votes_by_hand import mean_of, search_by_hand
@@ -208,3 +209,21 @@ def test_folds_of_other_tiles(tmp_path: Path) -> None:
     table.iloc[::-1].to_csv(tmp_path / "folds.csv", index=False)
     with pytest.raises(UserError, match=r"folds\.csv: its tiles are not those of tiles\.csv"):
         made.run(Ensemble())
+
+
+def test_the_command(tmp_path: Path) -> None:
+    made = Folder(tmp_path, ["a", "b"], [0, 2], seed=4)
+    made.run(Ensemble(weights="search"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "ensemble").iterdir()}
+    (tmp_path / "ensemble").rename(tmp_path / "by function")
+    paths = [(model, fold) for model in "ab" for fold in (0, 2)]
+    done = tgs_salt(
+        "ensemble", "--settings", json.dumps({"ensemble": {"weights": "search"}, "folds": {"count": 3, "use": [0, 2]}}),
+        "--models", "a,b", *(word for pair in paths for word in ("--oof", made.path(*pair, "oof"))),
+        *(word for pair in paths for word in ("--test", made.path(*pair, "test"))), "--masks", tmp_path / "masks.npy",
+        "--tiles", tmp_path / "tiles.csv", "--folds", tmp_path / "folds.csv", "--output", tmp_path / "ensemble",
+        "--threads", 2,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "ensemble").iterdir()} == before
+    assert "(searched)" in done.stderr
