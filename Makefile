@@ -1,6 +1,7 @@
 # make demo      set up, and run the whole graph on an embedded survey
 # make test      set up, and pass the tests (test-all: the slow ones too)
 # make check     set up, and pass the static checks
+# make bench     set up, time the kernels beside their peers, write results/benchmark.md
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := bash
@@ -59,8 +60,9 @@ lock: $(READY)
 	$(BIN)/python envs/render.py
 	$(BIN)/tgs-salt settings --schema > workflow/config.schema.json
 
+# BENCH=--million measures the memory of a submission of a million tiles as well.
 bench: $(READY)
-	$(BIN)/python -m benchmarks.kernels
+	$(BIN)/python -m benchmarks.kernels --output results/benchmark.md $(BENCH)
 
 clean:
 	rm -rf .venv .uv .snakemake .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

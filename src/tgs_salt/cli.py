@@ -192,14 +192,16 @@ def ensemble(
     folds: Annotated[Path, typer.Option()],
     oof: Annotated[list[Path], typer.Option(help="once for each model in turn, and each fold within it")],
     test: Annotated[list[Path], typer.Option(help="likewise")],
+    masks: Annotated[Path, typer.Option(help="what searched weights are judged by")],
     output: Annotated[Path, typer.Option(help="folder for oof.npy, test.npy and weights.json")],
+    threads: Threads = 1,
 ) -> None:
     """Average the votes of all models and folds."""
     from tgs_salt.decision.ensemble import ensemble
 
     ensemble(
         section(settings, "ensemble", Ensemble), models=models.split(","), used=section(settings, "folds", Folds).used,
-        oof=oof, test=test, tiles=tiles, folds=folds, output=output,
+        oof=oof, test=test, masks=masks, tiles=tiles, folds=folds, output=output, threads=threads,
     )  # fmt: skip
 
 
@@ -220,7 +222,8 @@ def threshold(
 
     threshold(
         section(settings, "threshold", Threshold), section(settings, "folds", Folds), models=models.split(","),
-        ensemble=ensemble, oof=oof, masks=masks, tiles=tiles, folds=folds, output=output, threads=threads,
+        ensemble=ensemble, oof=oof, masks=masks, tiles=tiles, folds=folds, output=output,
+        votes_searched=section(settings, "ensemble", Ensemble).weights == "search", threads=threads,
     )  # fmt: skip
 
 

@@ -233,7 +233,9 @@ class Predict(Section):
 
 class Ensemble(Section):
     models: list[Name] | None = Field(None, description="the models that vote; null: all of `models`")
-    weights: dict[str, Count] = Field({}, description="votes of a model, a whole number; those not named have 1")
+    weights: dict[str, Count] | Literal["search"] = Field(
+        {}, description="votes of a model, a whole number, those not named have 1; or search: the best out of fold"
+    )
 
 
 class Threshold(Section):
@@ -273,7 +275,7 @@ class Settings(Section):
             raise ValueError("models: at least one model is needed")
         for key, names in (
             ("ensemble.models", self.ensemble.models or []),
-            ("ensemble.weights", self.ensemble.weights),
+            ("ensemble.weights", () if self.ensemble.weights == "search" else self.ensemble.weights),
         ):
             for name in names:
                 if name not in self.models:
