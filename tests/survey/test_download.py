@@ -15,6 +15,7 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -23,6 +24,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from kaggle_server import (
     FOREVER,
     KEY,
@@ -40,6 +43,7 @@ from surveys import as_outer_zip, make_survey
 from tgs_salt.errors import UserError
 from tgs_salt.survey import credentials, kaggle
 from tgs_salt.survey.download import check_archive, download
+from tgs_salt.survey.layout import recognise
 
 QUICK = (0.01, 0.01)
 TILES = {"train_tiles": 24, "test_tiles": 10}
@@ -534,6 +538,24 @@ def test_damage_inside_an_inner_archive_is_found(tmp_path: Path, method: int) ->
     path.write_bytes(zipped({"train.zip": bytes(inner)}, method))
     with pytest.raises(UserError, match="damaged"):
         check_archive(path)
+
+
+@given(
+    places=st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=5),
+    length=st.floats(0.5, 1.0),
+)
+def test_whatever_is_altered_ends_with_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, places: list[tuple[int, int]], length: float
+) -> None:
+    content = bytearray(competition_archive(pictures=1))
+    content = content[: int(len(content) * length)]
+    for place, value in places:
+        content[-1 - place % len(content)] = value
+    path = tmp_path_factory.getbasetemp() / "altered.zip"
+    path.write_bytes(content)
+    for look in (check_archive, recognise):
+        with suppress(UserError):
+            look(path)
 
 
 def test_what_is_no_archive(tmp_path: Path) -> None:
