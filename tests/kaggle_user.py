@@ -5,18 +5,27 @@ The command line is entered in this process, and the client is the real one, in 
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from kaggle_server import ACCEPTED, KEY, TOKEN
+from kaggle_server import ACCEPTED, KEY, SLUG, TOKEN
+from surveys import as_outer_zip, make_survey
 
 from tgs_salt import cli
 from tgs_salt.submission import submit
 from tgs_salt.survey import kaggle
 
+TILES = {"train_tiles": 24, "test_tiles": 10}
+NOTHING: set[str] = set()
+WHOLE = {f"{SLUG}.zip", f"{SLUG}.json"}
 SECRETS = (KEY, TOKEN, "secretsignature", "secretupload", "not-the-key", *(value.split()[1] for value in ACCEPTED))
 
 
@@ -59,3 +68,23 @@ class User:
         said = printed.out + printed.err
         assert [secret for secret in SECRETS if secret in said] == []
         return Ended(int(code), "".join(errors).removeprefix("error: "), said, list(self.waited))
+
+
+@cache
+def survey_archive() -> bytes:
+    """A small survey as Kaggle hands it out; flamingo.zip makes it large enough for the client to resume."""
+    with tempfile.TemporaryDirectory() as folder:
+        survey = make_survey(Path(folder) / "survey", tile_size=32)
+        (survey / "flamingo.zip").write_bytes(os.urandom(3 << 20))
+        return as_outer_zip(survey, Path(folder) / "outer.zip").read_bytes()
+
+
+def fetch(user: User, archive: Path, *options: object, **tiles: int) -> Ended:
+    """`tgs-salt download`, as the rule calls it."""
+    settings = json.dumps({"survey": {**TILES, **tiles}})
+    return user.types("download", "--competition", SLUG, "--archive", archive, "--settings", settings, *options)
+
+
+def on_disk(archive: Path) -> set[str]:
+    """What lies in the archive's folder, but for the lock."""
+    return {path.name for path in archive.parent.iterdir()} - {f".{SLUG}.lock"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,18 +26,6 @@ LIST, LEFT, PLACE, PUT, COUNT = (
 SEND = [LIST, LEFT, PLACE, PUT, COUNT]
 SENT = [*SEND, LEFT]
 TABLE = "id,rle_mask\n0123456789,1 1\nabcdef0123,\n"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleServer]:
-    with KaggleServer() as server:
-        server.stand_in(monkeypatch, tmp_path / "home")
-        yield server
-
-
-@pytest.fixture
-def user(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> User:
-    return User(monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -88,7 +75,7 @@ CASES = [
          states=(PENDING, PENDING)),
     Case("rate limit before", {LIST: [LIMIT]}, 0, "Trying again in 5 s.", [LIST, *SENT, LIST], "COMPLETE", [5, 5]),
     Case("server error before", {LEFT: [(500, "Internal Server Error")]}, 0, "server failed",
-         [LIST, LEFT, *SENT[1:], LIST], "COMPLETE", [5, 5]),
+         [LIST, LEFT, *SENT[1:], LIST], "COMPLETE", [5, 5], slow=True),
     Case("storage busy, with Retry-After: the client tries again", {PUT: [(*BUSY, {"Retry-After": "0"})]}, 0,
          "public score", [*SEND[:4], PUT, COUNT, LEFT, LIST], "COMPLETE", [5]),
     Case("line cut after the answer", {LEFT: [None, "reset"]}, 0, "Looking whether it was counted all the same",
@@ -100,7 +87,7 @@ CASES = [
     # it was not sent
     Case("storage refuses", {PUT: [(403, "Forbidden")]}, 1, "could not be uploaded to Kaggle: run the same", SEND[:4],
          None),
-    Case("storage busy", {PUT: [BUSY]}, 1, "could not be uploaded to Kaggle: run the same", SEND[:4], None),
+    Case("storage busy", {PUT: [BUSY]}, 1, "could not be uploaded to Kaggle: run the same", SEND[:4], None, slow=True),
     Case("line cut before it was counted", {COUNT: ["reset"]}, 1, NO, [*SEND, LIST, LIST, LIST], None, [5, 10, 15]),
     Case("rate limit when it is to be counted", {COUNT: [LIMIT]}, 1, NO, [*SEND, LIST, LIST, LIST], None, [5, 10, 15],
          slow=True),
@@ -110,8 +97,8 @@ CASES = [
     Case("none left", {}, 1, "is left today (5 sent): run again after 00:00 UTC. Nothing was sent.", [LIST, LEFT], None,
          allowed=0),
     Case("rules", {PLACE: [(403, RULES)]}, 1, f"competitions/{SLUG}/rules", SEND[:3], None),
-    Case("wrong slug", {LIST: [(403, NO_PERMISSION)]}, 1, f"knows no competition '{SLUG}'", [LIST], None),
-    Case("unknown slug", {LIST: [(404, "Not found")]}, 1, f"knows no competition '{SLUG}'", [LIST], None),
+    Case("wrong slug", {LIST: [(403, NO_PERMISSION)]}, 1, f"knows no competition '{SLUG}'", [LIST], None, slow=True),
+    Case("unknown slug", {LIST: [(404, "Not found")]}, 1, f"knows no competition '{SLUG}'", [LIST], None, slow=True),
     Case("signed out", {LIST: [(401, "Unauthenticated")]}, 1, "not accept the credentials in KAGGLE_USERNAME", [LIST],
          None),
     Case("never answers", {LIST: ["hang", FOREVER]}, 1, "Kaggle gave no answer within 2 s.", [LIST] * 5, None,
