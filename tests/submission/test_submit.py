@@ -78,7 +78,7 @@ CASES = [
          [LIST, LEFT, *SENT[1:], LIST], "COMPLETE", [5, 5], slow=True),
     Case("storage busy, with Retry-After: the client tries again", {PUT: [(*BUSY, {"Retry-After": "0"})]}, 0,
          "public score", [*SEND[:4], PUT, COUNT, LEFT, LIST], "COMPLETE", [5]),
-    Case("line cut after the answer", {LEFT: [None, "reset"]}, 0, "Looking whether it was counted all the same",
+    Case("line cut after the answer", {LEFT: [None, "reset"]}, 0, "public score 0.87",
          [*SENT, LIST], "COMPLETE", [5], slow=True),
     Case("line cut after it was counted", {COUNT: ["done then reset"]}, 0, "Looking whether it was counted all",
          [*SEND, LIST], "COMPLETE", [5]),
