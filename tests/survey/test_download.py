@@ -73,7 +73,7 @@ CASES = [
     Case("cut, then the link expires: an error page in the middle", {GET: ["cut", (403, "Expired"), (403, "Expired")]},
          0, "whole, 3.", [ASK, GET, GET, GET, ASK, GET], [5], slow=True),
     Case("cut again and again, until the client gives up", {GET: ["cut", *["reset"] * 5]}, 0,
-         "connection to Kaggle failed", [ASK, *[GET] * 6, ASK, GET], [5], slow=True),
+         "connection to Kaggle failed", [ASK, *[GET] * 6, ASK, GET, GET], [5], slow=True),
     # it stays
     Case("rate limit for ever", {ASK: [LIMIT, FOREVER]}, 1, "Kaggle asks to slow down", [ASK] * 5, [5, 20, 60, 180],
          slow=True),
