@@ -96,12 +96,16 @@ def synthesise(settings: Json, output: Annotated[Path, typer.Option(help="folder
 def download(
     competition: Annotated[str, typer.Option(help="Kaggle's name of the competition")],
     archive: Annotated[Path, typer.Option(help="where the zip goes; one that lies there already is checked and used")],
+    settings: Json = '{"survey": {}}',
+    timeout: Annotated[float, typer.Option(min=1, help="seconds that the whole download may take")] = 3600,
+    stall: Annotated[float, typer.Option(min=1, help="seconds without a byte after which it is tried again")] = 180,
 ) -> None:
     """Fetch the competition's archive with the official kaggle client, verified."""
     from tgs_salt.survey.download import download
-    from tgs_salt.survey.layout import recognise
+    from tgs_salt.survey.pack import find
 
-    download(competition, archive, verify=lambda path: log.logger.info(f"found {recognise(path)}"))
+    survey = section(settings, "survey", Survey)
+    download(competition, archive, timeout=timeout, stall=stall, verify=lambda path: find(path, survey))
 
 
 @app.command()
@@ -257,20 +261,27 @@ def check(
 @app.command()
 def submit(
     submission: Annotated[Path, typer.Option()],
-    competition: Annotated[str, typer.Option()],
-    experiment: Annotated[str, typer.Option(help="its name goes into the message")],
-    receipt: Annotated[Path, typer.Option()],
-    tiles: Annotated[Path, typer.Option(help="tiles.csv, to check the submission against")],
+    competition: Annotated[str, typer.Option()] = str(Survey.model_fields["competition"].default),
+    experiment: Annotated[str | None, typer.Option(help="its name, for the message; default: the folder's")] = None,
+    receipt: Annotated[Path | None, typer.Option(help="default: submitted.json beside the submission")] = None,
+    tiles: Annotated[
+        Path | None, typer.Option(help="to check the submission against; default: survey/tiles.csv beside it")
+    ] = None,
     side: Annotated[int, typer.Option("--tile-size", min=1)] = 101,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be sent")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be sent, and send nothing")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for the score")] = 900,
 ) -> None:
     """Send a submission to Kaggle, once, and wait for its score."""
     from tgs_salt.submission.submit import submit
     from tgs_salt.submission.table import check_rows
     from tgs_salt.survey.tiles import read_tiles
 
-    check_rows(submission, list(read_tiles(tiles, "test")["id"]), (side, side))
-    submit(submission, competition=competition, experiment=experiment, receipt=receipt, dry_run=dry_run)
+    folder = submission.parent
+    check_rows(submission, list(read_tiles(tiles or folder / "survey" / "tiles.csv", "test")["id"]), (side, side))
+    submit(
+        submission, competition=competition, experiment=experiment or folder.resolve().name,
+        receipt=receipt or folder / "submitted.json", dry_run=dry_run, wait=wait,
+    )  # fmt: skip
 
 
 @app.command()

@@ -19,7 +19,7 @@ os.environ.update(
 
 from tgs_salt.errors import UserError
 from tgs_salt.settings import load
-from tgs_salt.survey import SYNTHETIC_FILES, synthetic_folder
+from tgs_salt.survey import SYNTHETIC_FILES, mounted, synthetic_folder
 
 
 def checked_settings():
@@ -31,6 +31,8 @@ def checked_settings():
 
 SETTINGS = checked_settings()
 SURVEY = SETTINGS.survey
+# In a Kaggle notebook the competition lies there already; it is then read in place, like a directory.
+MOUNT = mounted(SURVEY.competition) if SURVEY.source == "kaggle" else None
 # What must never cause a rerun goes to the jobs by the environment: a parameter would be compared.
 os.environ.update(TGS_SALT_RUNTIME=json.dumps({"runtime": SETTINGS.runtime.model_dump()}))
 
@@ -53,7 +55,7 @@ def survey_place():
     if SURVEY.source == "synthetic":
         return synthetic_folder(SURVEY)
     if SURVEY.source == "kaggle":
-        return f"data/{SURVEY.competition}/{SURVEY.competition}.zip"
+        return MOUNT or f"data/{SURVEY.competition}/{SURVEY.competition}.zip"
     return os.path.expanduser(SURVEY.directory)
 
 
@@ -62,7 +64,7 @@ def survey_files():
     place = survey_place()
     if SURVEY.source == "synthetic":
         return [f"{place}/{name}" for name in SYNTHETIC_FILES]
-    if SURVEY.source == "kaggle":
+    if SURVEY.source == "kaggle" and not MOUNT:
         return [f"data/{SURVEY.competition}/{SURVEY.competition}.json"]
     if os.path.isfile(place):
         return [place]
