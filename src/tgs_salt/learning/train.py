@@ -146,14 +146,15 @@ class Trainer:
         torch.manual_seed(_seed(self.settings.seed, self.fold, epoch))  # dropout
         count = len(self.data.images)
         order = torch.randperm(count, generator=generator).to(self.where)
-        numbers = augment.draw(count, self.settings.augment, generator).to(self.where)
+        side = self.data.images.shape[-1]
+        changes = augment.draw(count, side, self.settings.augment, generator).to(self.where)
         total = torch.zeros((), device=self.where)
         self.network.train()
         for first in range(0, count, self.settings.batch_size):
             rows = order[first : first + self.settings.batch_size]
             pixels = to_pixels(self.data.images.index_select(0, rows))
             targets = to_pixels(self.data.targets.index_select(0, rows))
-            pixels, targets = augment.apply(pixels, targets, numbers.index_select(0, rows))
+            pixels, targets = changes.apply(pixels, targets, rows)
             with autocast(self.where):
                 outputs = self.forward(pixels, self.data.depths.index_select(0, rows))
             loss = self.loss(outputs, targets)

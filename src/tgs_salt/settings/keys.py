@@ -107,8 +107,20 @@ class Augment(Section):
     """Applied to each tile on its own, in batches on the training device."""
 
     flip: Share = Field(0.5, description="chance of a left-right flip; never up-down: depth has a direction")
+    shift: Share = Field(0.0, description="largest move right or left, up or down, as a share of the tile's side")
+    scale: Share = Field(0.0, description="largest zoom in or out: 0.2 is from 1/1.2 to 1.2")
+    rotation: Annotated[float, Field(ge=0, le=45), BeforeValidator(_no_bool)] = Field(
+        0.0, description="largest turn, in degrees; at most 45: beyond, down is not down"
+    )
+    crop: Annotated[float, Field(ge=0, lt=1), BeforeValidator(_no_bool)] = Field(
+        0.0, description="largest share of width and of height that is cut off; the rest is stretched to the tile"
+    )
     brightness: Share = Field(0.1, description="largest change of brightness, as a share of full scale")
     contrast: Share = Field(0.1, description="largest relative change of contrast")
+    noise: Share = Field(0.0, description="largest standard deviation of noise in the pixels, as a share of full scale")
+    cutout: Share = Field(
+        0.0, description="largest side of a square that is painted over, as a share of the tile's; its label stays"
+    )
 
 
 class Model(Section):
