@@ -15,7 +15,7 @@ READY := .venv/.ready
 UV = $(shell command -v uv || echo .uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test test-all check format lock bench clean
+.PHONY: help setup demo test test-all check format lock bench bench-training bench-prediction clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -63,6 +63,13 @@ lock: $(READY)
 # BENCH=--million measures the memory of a submission of a million tiles as well.
 bench: $(READY)
 	$(BIN)/python -m benchmarks.kernels --output results/benchmark.md $(BENCH)
+
+# KERAS names a Python with TensorFlow; benchmarks/keras_article.py says how to make one.
+bench-training: $(READY)
+	$(BIN)/python -m benchmarks.training $(if $(KERAS),--keras $(KERAS))
+
+bench-prediction: $(READY)
+	$(BIN)/python -m benchmarks.prediction
 
 clean:
 	rm -rf .venv .uv .snakemake .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

@@ -123,7 +123,7 @@ class Trainer:
                 break
             began = time.monotonic()
             rate = self.optimiser.param_groups[-1]["lr"]
-            loss = self._epoch(epoch)
+            loss = self.epoch(epoch)
             if not math.isfinite(loss):
                 raise UserError(
                     f"{self.title}: the loss became {loss} in epoch {epoch}; "
@@ -140,7 +140,7 @@ class Trainer:
             # For those who look on without torch.
             files.write_text(resume / "history.csv", _csv(self.history))
 
-    def _epoch(self, epoch: int) -> float:
+    def epoch(self, epoch: int) -> float:
         """One pass over the tiles in random order; nothing waits for the device until the end. Mean loss a tile."""
         generator = torch.Generator().manual_seed(_seed(self.settings.seed, self.fold, epoch))
         torch.manual_seed(_seed(self.settings.seed, self.fold, epoch))  # dropout
