@@ -39,7 +39,12 @@ rule all:
         ),
 
 
+onstart:
+    write_settings()
+
+
 onsuccess:
+    refresh_report()
     show_status()
 
 
