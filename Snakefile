@@ -13,6 +13,10 @@ min_version("9.19")
 configfile: "config.yaml"
 
 
+# Of `snakemake --report FILE.html`, which tells of rules and files; the experiment's own page is results/<name>/report.html.
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 
 

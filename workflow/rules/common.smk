@@ -139,8 +139,8 @@ def write_settings():
 def refresh_report():
     """Put the receipt's scores on the page. It is no input of the rule: a receipt must not make `all` run anything."""
     experiment = f"results/{SETTINGS.name}"
-    times = [os.path.getmtime(path) for path in (f"{experiment}/report.html", f"{experiment}/submitted.json") if os.path.exists(path)]
-    if len(times) == 2 and times[0] < times[1]:
+    page, sent = f"{experiment}/report.html", f"{experiment}/submitted.json"
+    if os.path.exists(page) and os.path.exists(sent) and os.path.getmtime(page) < os.path.getmtime(sent):
         subprocess.run([sys.executable, "-m", "tgs_salt", "report", experiment, "--settings", effective()])
 
 

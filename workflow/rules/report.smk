@@ -27,7 +27,7 @@ rule report:
             "<results>/report.html",
             caption="../report/page.rst",
             category="Experiment",
-            labels={"what": "the page"},
+            labels={"page": "the whole experiment"},
         ),
     log:
         "<results>/report.log",

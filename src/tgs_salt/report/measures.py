@@ -1,4 +1,4 @@
-"""Numbers about judged tiles: how far a mean may be trusted, where the score is lost, whether probabilities are true."""
+"""Numbers about judged tiles: how far a mean may be trusted, where the score is lost, how true probabilities are."""
 
 from __future__ import annotations
 
