@@ -1,5 +1,6 @@
 # make demo      set up, and run the whole graph on an embedded survey
-# make test      set up, and pass the tests (test-all: the slow ones too)
+# make test      set up, and pass the tests (test-all: the slow ones and those in a browser too)
+# make test-browser  set up, and look at the report in Chromium (Debian: apt-get install chromium chromium-driver)
 # make check     set up, and pass the static checks
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -14,7 +15,7 @@ READY := .venv/.ready
 UV = $(shell command -v uv || echo .uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test test-all check format lock bench clean
+.PHONY: help setup demo test test-all test-browser check format lock bench clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -34,7 +35,10 @@ demo: $(READY)
 	$(BIN)/snakemake --cores all --resources gpu=$(GPU) --configfile workflow/presets/demo.yaml
 
 test: $(READY)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not browser"
+
+test-browser: $(READY)
+	$(BIN)/pytest -m browser
 
 test-all: $(READY)
 	$(BIN)/pytest

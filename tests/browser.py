@@ -27,13 +27,16 @@ class Browser:
 
     def __init__(self, driver: Chrome) -> None:
         self.driver = driver
+        driver.get("about:blank")
+        self.complaints()
+        self.requests()  # those of Chromium's own start page
 
-    def open(self, page: Path, width: int, dark: bool = False, height: int = 900) -> None:
-        """Open a file in a window of `width` CSS pixels, in the light or the dark scheme."""
+    def open(self, page: Path, width: int, dark: bool = False, media: str = "screen", height: int = 900) -> None:
+        """Open a file in a window of `width` CSS pixels, in the light or the dark scheme, as on screen or in print."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": scheme})
         self.driver.get(page.resolve().as_uri())
 
     def ask(self, script: str) -> Any:

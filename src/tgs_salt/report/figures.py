@@ -82,7 +82,7 @@ def scores(table: pd.DataFrame, cross_fitted: float, interval: tuple[float, floa
             heights = place + np.linspace(-0.28, 0.28, len(own)) if len(own) > 1 else np.array([place])
             axes.scatter(own["cross_fitted_score"], heights, s=16, color=COLOURS[place % len(COLOURS)])
             for fold, score, height in zip(own["fold"], own["cross_fitted_score"], heights, strict=True):
-                axes.annotate(str(fold), (score, height), (5, -2.5), textcoords="offset points", fontsize=7)
+                axes.annotate(str(fold), (score, height), (5, -3), textcoords="offset points", fontsize=8)
         axes.set(
             yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5), xlabel="score of each fold"
         )
