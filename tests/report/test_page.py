@@ -131,7 +131,7 @@ def test_optimism(experiment: Path, found: Page) -> None:
     for name, levels, areas in (
         ("nothing: probability 0.5, any area", half, any_area),
         ("the threshold, any area", every, any_area),
-        ("the minimum area, at probability 0.5", half, range(truth[0].size + 1)),
+        ("the minimum area, at 0.5", half, range(truth[0].size + 1)),
     ):
         flattered = tenths(oof, truth, *best_pair(oof, truth, levels, areas)).mean() / 10
         fitted = 0

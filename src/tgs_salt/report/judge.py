@@ -104,7 +104,7 @@ def optimism(experiment: Experiment, judged: Judged, threads: int = 1) -> list[O
     choices: list[tuple[str, Fixed, Fixed]] = [
         ("probability 0.5, any area", metric.HALF, 0),
         ("the threshold, any area", "search", 0),
-        ("the minimum area, at probability 0.5", metric.HALF, "search"),
+        ("the minimum area, at 0.5", metric.HALF, "search"),
         ("both", "search", "search"),
     ]
     rows = []
