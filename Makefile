@@ -1,5 +1,6 @@
 # make demo      set up, and run the whole graph on an embedded survey
-# make test      set up, and pass the tests (test-all: the slow ones too)
+# make test      set up, and pass the tests (test-all: the slow ones and those in a browser too)
+# make test-browser  set up, and look at the report in Chromium (Debian: apt-get install chromium chromium-driver)
 # make check     set up, and pass the static checks
 # make bench     set up, time the kernels beside their peers, write results/benchmark.md
 .DEFAULT_GOAL := help
@@ -15,7 +16,7 @@ READY := .venv/.ready
 UV = $(shell command -v uv || echo .uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test test-all check format lock bench bench-training bench-prediction clean
+.PHONY: help setup demo test test-all test-browser check format lock bench bench-training bench-prediction clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -35,7 +36,10 @@ demo: $(READY)
 	$(BIN)/snakemake --cores all --resources gpu=$(GPU) --configfile workflow/presets/demo.yaml
 
 test: $(READY)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not browser"
+
+test-browser: $(READY)
+	$(BIN)/pytest -m browser
 
 test-all: $(READY)
 	$(BIN)/pytest

@@ -13,6 +13,10 @@ min_version("9.19")
 configfile: "config.yaml"
 
 
+# Of `snakemake --report FILE.html`, which tells of rules and files; the experiment's own page is results/<name>/report.html.
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 
 
@@ -39,7 +43,12 @@ rule all:
         ),
 
 
+onstart:
+    write_settings()
+
+
 onsuccess:
+    refresh_report()
     show_status()
 
 

@@ -127,11 +127,13 @@ def test_deleted_weights_are_noticed(copy: Copy, staged: Finished, model: str) -
     assert poorer.dry_run().names == trains(*models, folds=[0]) | predicts(*models, folds=[0]) | BELOW
 
 
-@pytest.mark.parametrize("file", ["submission.csv", "report.html"])
-def test_deleted_results_are_made_again_alone(copy: Copy, staged: Finished, file: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "jobs"), [("submission.csv", {"submission", "report"}), ("report.html", {"report"})], ids=["csv", "page"]
+)
+def test_deleted_results_are_made_again_alone(copy: Copy, staged: Finished, file: str, jobs: set[str]) -> None:
     poorer = copy(staged)
     (poorer.results / file).unlink()
-    assert poorer.dry_run().names == {Path(file).stem}
+    assert poorer.dry_run().names == jobs
 
 
 def test_a_moved_folder_has_nothing_to_do(copy: Copy, staged: Finished) -> None:

@@ -19,7 +19,7 @@ FILES = (
     "folds.csv",
     *(f"models/base/fold{fold}/{name}" for fold in (0, 1) for name in FOLD_FILES),
     *(f"ensemble/{name}" for name in ("oof.npy", "test.npy", "weights.json")),
-    *("threshold.json", "threshold.csv", "scores.csv", "submission.csv", "report.html"),
+    *("threshold.json", "threshold.csv", "scores.csv", "submission.csv", "report.html", "settings.json"),
 )
 LOGS = (
     "survey/pack.log",

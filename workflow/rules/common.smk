@@ -17,6 +17,7 @@ os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
 )
 
+from tgs_salt import files
 from tgs_salt.errors import UserError
 from tgs_salt.settings import load
 from tgs_salt.survey import SYNTHETIC_FILES, mounted, synthetic_folder
@@ -43,6 +44,18 @@ def section(**parts):
         {name: part.model_dump(mode="json", exclude={"like"}) for name, part in parts.items()},
         sort_keys=True,
     )
+
+
+def effective():
+    """The settings that matter to this experiment, for people and for the report."""
+    models = {name: SETTINGS.models[name].model_dump(mode="json", exclude={"like"}) for name in SETTINGS.needed}
+    parts = {
+        "survey": SURVEY.model_dump(mode="json", include={"source", "competition", "tile_size"}),
+        "folds": SETTINGS.folds.model_dump(mode="json"),
+        "models": models,
+    }
+    parts |= {name: getattr(SETTINGS, name).model_dump(mode="json") for name in ("predict", "ensemble", "threshold")}
+    return json.dumps(parts)
 
 
 def survey_section(*keys):
@@ -118,6 +131,19 @@ def receipt(wildcards):
     if SURVEY.source == "synthetic":
         raise WorkflowError("submit: this survey is synthetic, there is nobody to send it to; set survey.source.")
     return "<results>/submitted.json"
+
+
+def write_settings():
+    """settings.json, by which `status` knows from the first minute what will be trained. No rule reads it."""
+    files.write_json(f"results/{SETTINGS.name}/settings.json", json.loads(effective()))
+
+
+def refresh_report():
+    """Put the receipt's scores on the page. It is no input of the rule: a receipt must not make `all` run anything."""
+    experiment = f"results/{SETTINGS.name}"
+    page, sent = f"{experiment}/report.html", f"{experiment}/submitted.json"
+    if os.path.exists(page) and os.path.exists(sent) and os.path.getmtime(page) < os.path.getmtime(sent):
+        subprocess.run([sys.executable, "-m", "tgs_salt", "report", experiment, "--settings", effective()])
 
 
 def show_status():

@@ -3,22 +3,40 @@
 
 rule report:
     input:
-        "<results>/threshold.csv",
-        "<results>/scores.csv",
-        decision="<results>/threshold.json",
-        history=collect(
-            "<results>/models/{model}/fold{fold}/history.csv",
+        predictions("oof"),
+        predictions("test"),
+        collect(
+            "<results>/models/{model}/fold{fold}/{file}",
             model=SETTINGS.needed,
             fold=SETTINGS.folds.used,
+            file=["history.csv", "timing.json"],
         ),
+        "<results>/survey/tiles.csv",
+        "<results>/survey/train_images.npy",
+        "<results>/survey/train_masks.npy",
+        "<results>/survey/test_images.npy",
+        "<results>/folds.csv",
+        "<results>/ensemble/oof.npy",
+        "<results>/ensemble/test.npy",
+        "<results>/ensemble/weights.json",
+        "<results>/scores.csv",
+        "<results>/submission.csv",
+        decision="<results>/threshold.json",
     output:
-        "<results>/report.html",
+        report(
+            "<results>/report.html",
+            caption="../report/page.rst",
+            category="Experiment",
+            labels={"page": "the whole experiment"},
+        ),
     log:
         "<results>/report.log",
     conda:
         "../../envs/tgs-salt.yaml"
+    threads: 2
     params:
         experiment=subpath(input.decision, parent=True),
-        history=repeated("history"),
+        settings=effective(),
     shell:
-        "python -m tgs_salt report --experiment {params.experiment:q} {params.history} --output {output:q} 2> {log:q}"
+        "python -m tgs_salt report {params.experiment:q} --settings {params.settings:q} --output {output:q}"
+        " --threads {threads} 2> {log:q}"

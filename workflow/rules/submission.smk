@@ -37,8 +37,18 @@ rule threshold:
         tiles="<results>/survey/tiles.csv",
         folds="<results>/folds.csv",
     output:
-        "<results>/threshold.csv",
-        "<results>/scores.csv",
+        report(
+            "<results>/threshold.csv",
+            caption="../report/threshold.rst",
+            category="Tables",
+            labels={"table": "score at each threshold"},
+        ),
+        report(
+            "<results>/scores.csv",
+            caption="../report/scores.rst",
+            category="Tables",
+            labels={"table": "score of each model and fold"},
+        ),
         decision="<results>/threshold.json",
     log:
         "<results>/threshold.log",

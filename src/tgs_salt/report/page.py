@@ -1,52 +1,52 @@
-"""`report`: one self-contained page about an experiment.
+"""`report`: one self-contained page about an experiment, of whatever is there.
 
-python -m tgs_salt report --experiment results/tgs --history .../history.csv --output results/tgs/report.html
+python -m tgs_salt report results/tgs
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from tgs_salt import files
 from tgs_salt.log import logger
-from tgs_salt.report import figures
-from tgs_salt.survey.tiles import read_table
-
-SCORES = {
-    "model": "str",
-    "fold": "int64",
-    "tiles": "int64",
-    "score_at_half": "float64",
-    "cross_fitted_score": "float64",
-}
-CURVE = {"threshold": "int64", "score": "float64", "score_without_min_area": "float64"}
-HISTORY = {"epoch": "int64", "learning_rate": "float64", "loss": "float64", "score": "float64"}
+from tgs_salt.report import notices, sections
+from tgs_salt.report.artefacts import Experiment
+from tgs_salt.report.judge import judge, on_test
+from tgs_salt.report.tiles import looks
 
 
-def page(experiment: Path, histories: list[Path], output: Path) -> None:
-    """Write the page from threshold.json, threshold.csv and scores.csv of `experiment` and the training histories.
+def page(folder: Path, output: Path, settings: str | None = None, threads: int = 1) -> None:
+    """Write the page about the experiment in `folder`; the same artefacts give the same bytes.
 
-    Raises UserError if one of them is missing or is not what it should be.
+    `settings`: the effective settings as JSON, where settings.json of the folder is not to be asked. What is not made
+    yet leaves its section out with a sentence. Raises UserError if a file is there but is not what it should be.
     """
-    decision = files.read_json(experiment / "threshold.json")
-    curve = read_table(experiment / "threshold.csv", CURVE)
-    curves: dict[str, pd.DataFrame] = {
-        f"{path.parent.parent.name} {path.parent.name}": read_table(path, HISTORY) for path in histories
-    }
+    experiment = Experiment(folder, settings)
+    judged = judge(experiment, threads)
+    asked = on_test(experiment)
     pages = Environment(
         loader=PackageLoader("tgs_salt.report", "."),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     html = pages.get_template("page.html.j2").render(
         name=experiment.name,
-        decision=decision,
-        scores=read_table(experiment / "scores.csv", SCORES).to_dict("records"),
-        curves=figures.learning_curves(curves),
-        threshold=figures.threshold_curve(curve, decision["threshold"]),
+        score=sections.score(experiment, judged, threads),
+        failures=sections.failures(experiment, judged),
+        looks=looks(experiment, judged, asked),
+        plateau=sections.plateau(judged),
+        learning=sections.learning(experiment),
+        folds=sections.folds(experiment),
+        submission=sections.submission(experiment, judged, asked),
+        notices=notices.notices(experiment, judged),
+        advice=notices.advice(experiment, judged),
+        versions=notices.versions(),
+        settings=yaml.safe_dump(experiment.settings, sort_keys=False) if experiment.settings else None,
     )
     files.write_text(output, html)
-    logger.info(f"wrote {output}")
+    logger.info(f"wrote {output}, {len(html.encode()) / 1e6:.1f} MB")

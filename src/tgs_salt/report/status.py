@@ -1,16 +1,24 @@
-"""`status`: how far an experiment is, in one table, and what to type next."""
+"""`status`: how far an experiment is, in one table, and what to type next; also while others train it."""
 
 from __future__ import annotations
 
+import os
+import platform
+import re
+import time
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 from tgs_salt import files
-from tgs_salt.errors import UserError
+from tgs_salt.report.artefacts import Experiment, Training
 from tgs_salt.submission.submit import command_line, token
+
+SECONDS_BETWEEN_LOOKS = 5.0
 
 
 def status(experiment: Path, competition: str = "", same: str = "") -> None:
@@ -19,10 +27,8 @@ def status(experiment: Path, competition: str = "", same: str = "") -> None:
     `competition` is where the submission would be sent; empty for a survey that no competition asks about.
     `same` are the options of snakemake that the experiment was run with, such as ` --configfile mine.yaml`.
     """
-    if not experiment.is_dir():
-        raise UserError(f"{experiment}: no such folder; name an experiment's results, such as results/demo.")
     console = Console(soft_wrap=True, highlight=False)
-    console.print(_folds(experiment))
+    console.print(folds_table(Experiment(experiment)))
     decision = experiment / "threshold.json"
     if not decision.exists():
         console.print(f"not finished yet; to go on: snakemake --cores all --resources gpu=...{same}")
@@ -49,32 +55,79 @@ def status(experiment: Path, competition: str = "", same: str = "") -> None:
         console.print(f"  # {purpose}\n  {command}")
 
 
-def _folds(experiment: Path) -> Table:
-    table = Table(title=str(experiment), title_justify="left")
-    for column in ("model", "fold", "tiles", "score at 0.5", "cross-fitted", "trained in", "tiles/s"):
-        table.add_column(column, justify="left" if column == "model" else "right")
-    scores = experiment / "scores.csv"
-    if scores.exists():
-        for row in pd.read_csv(scores).to_dict("records"):
-            seconds, speed = _timing(experiment / "models" / str(row["model"]) / f"fold{row['fold']}")
-            table.add_row(
-                str(row["model"]), str(row["fold"]), f"{row['tiles']:,}", f"{row['score_at_half']:.4f}",
-                f"{row['cross_fitted_score']:.4f}", seconds, speed,
-            )  # fmt: skip
-        return table
-    for folder in sorted(experiment.glob("models/*/fold*")):
-        done = (folder / "model.pt").exists()
-        seconds, speed = _timing(folder)
-        state = "trained" if done else "in training" if (folder / "resume").exists() else "waiting"
-        table.add_row(folder.parent.name, folder.name.removeprefix("fold"), "", state, "", seconds, speed)
+def watch(experiment: Path, every: float = SECONDS_BETWEEN_LOOKS) -> None:
+    """Show the folds until all of them are trained or the reader has seen enough (Ctrl-C).
+
+    It only reads small files: another terminal, or a cluster's login node that shares the folder, will do.
+    """
+    found = Experiment(experiment)
+    console = Console(highlight=False)
+    with Live(folds_table(found), console=console, auto_refresh=False, transient=True) as live:
+        while not (found.trainings and all(training.done for training in found.trainings)):
+            time.sleep(every)
+            found = Experiment(experiment)
+            live.update(folds_table(found), refresh=True)
+
+
+def folds_table(experiment: Experiment) -> Table:
+    """Each model and fold: done, running or waiting, with its score so far."""
+    table = Table(title=str(experiment.folder), title_justify="left")
+    for column in ("model", "fold", "tiles", "at 0.5", "cross-fitted", "epoch", "state"):
+        table.add_column(column, justify="left" if column in ("model", "state") else "right")
+    scores = {} if experiment.scores is None else {
+        (row["model"], row["fold"]): row for row in experiment.scores.to_dict("records")
+    }  # fmt: skip
+    for (model, fold), row in scores.items():
+        if model == "ensemble":
+            table.add_row(model, str(fold), *_scored(row))
+    for training in experiment.trainings:
+        scored = scores.get((training.model, training.fold))
+        table.add_row(training.model, str(training.fold), *_progress(experiment, training, scored))
     return table
 
 
-def _timing(fold: Path) -> tuple[str, str]:
-    if not (fold / "timing.json").exists():
-        return "", ""
-    timing = files.read_json(fold / "timing.json")
-    return f"{timing['seconds']:,.0f} s", f"{timing['tiles_per_second']:,.0f}"
+def _scored(row: dict[Hashable, Any]) -> tuple[str, str, str]:
+    return f"{row['tiles']:,}", f"{row['score_at_half']:.4f}", f"{row['cross_fitted_score']:.4f}"
+
+
+def _progress(experiment: Experiment, training: Training, scored: dict[Hashable, Any] | None) -> tuple[str, ...]:
+    """The columns of a training from `tiles` on."""
+    history, timing = training.history(), training.timing() or {}
+    epochs = 0 if history is None else len(history)
+    wanted = experiment.settings.get("models", {}).get(training.model, {}).get("epochs")
+    so_far = f"{history['score'].iloc[-1]:.4f}" if history is not None and epochs else ""
+    state = _state(training)
+    if timing and state == "done":
+        state = f"done, {timing['seconds']:,.0f} s"
+    return (
+        *(_scored(scored) if scored and training.done else ("", so_far, "")),
+        f"{epochs}/{wanted}" if wanted else str(epochs or ""),
+        state,
+    )
+
+
+def _state(training: Training) -> str:
+    holder = training.folder / "resume" / "holder.txt"
+    who = holder.read_text().strip() if holder.exists() else ""
+    if training.begun and not _is_dead(who):
+        return f"running: {who}" if who else "running"
+    if training.done:
+        return "done"
+    return "stopped; goes on when run again" if training.begun else "waiting"
+
+
+def _is_dead(holder: str) -> bool:
+    """Whether a holder of this machine is gone; nobody can tell of another machine."""
+    found = re.fullmatch(r"process (\d+) on (.+)", holder)
+    if found is None or found[2] != platform.node():
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _next(experiment: Path, competition: str, same: str) -> list[tuple[str, str]]:

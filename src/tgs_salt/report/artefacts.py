@@ -1,0 +1,160 @@
+"""What lies in an experiment's folder, as far as it is there: what is not made yet reads as None."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tgs_salt import files
+from tgs_salt.errors import UserError
+from tgs_salt.survey.folds import COLUMNS as FOLD_COLUMNS
+from tgs_salt.survey.tiles import read_table, read_tiles
+
+SCORES = {
+    "model": "str",
+    "fold": "int64",
+    "tiles": "int64",
+    "score_at_half": "float64",
+    "cross_fitted_score": "float64",
+}
+HISTORY = {"epoch": "int64", "learning_rate": "float64", "loss": "float64", "score": "float64"}
+
+
+@dataclass(frozen=True)
+class Training:
+    """One model on one fold, trained, in training or waiting."""
+
+    model: str
+    fold: int
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        return f"{self.model} fold {self.fold}"
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / "model.pt").exists()
+
+    @property
+    def begun(self) -> bool:
+        return (self.folder / "resume").is_dir()
+
+    def history(self) -> pd.DataFrame | None:
+        """Epochs so far: of a training under way those up to its last checkpoint."""
+        running = self.folder / "resume" / "history.csv"
+        path = running if running.exists() and not self.done else self.folder / "history.csv"
+        return read_table(path, HISTORY) if path.exists() else None
+
+    def timing(self) -> dict[str, Any] | None:
+        path = self.folder / "timing.json"
+        return files.read_json(path) if path.exists() else None
+
+    def predictions(self, split: str) -> Path:
+        return self.folder / f"{split}.npy"
+
+
+class Experiment:
+    """The artefacts of one experiment. Raises UserError if its folder is not there, or a file of it is damaged."""
+
+    def __init__(self, folder: Path, settings: str | None = None) -> None:
+        """`settings`: the effective ones as JSON; None: those that the workflow left in settings.json."""
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; name an experiment's results, such as results/demo.")
+        self.folder = folder
+        self._given = settings
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The effective settings without `runtime`, of the models that are needed; empty if nobody wrote them down."""
+        if self._given is None:
+            found = self._json("settings.json")
+        else:
+            try:
+                found = json.loads(self._given)
+            except ValueError as problem:
+                raise UserError(f"--settings: not JSON ({problem}).") from None
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def decision(self) -> dict[str, Any] | None:
+        found = self._json("threshold.json")
+        if found is None:
+            return None
+        wanted = ("threshold", "min_area", "score", "cross_fitted_score", "score_at_half", "tiles", "folds", "models")
+        missing = [key for key in wanted if key not in found]
+        if missing:
+            raise UserError(f"{self.folder}/threshold.json: no {missing[0]!r}; delete it and run snakemake again.")
+        return dict(found)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame | None:
+        path = self.folder / "scores.csv"
+        return read_table(path, SCORES) if path.exists() else None
+
+    @cached_property
+    def receipt(self) -> dict[str, Any] | None:
+        return self._json("submitted.json")
+
+    @cached_property
+    def tiles(self) -> pd.DataFrame | None:
+        path = self.folder / "survey" / "tiles.csv"
+        return read_tiles(path) if path.exists() else None
+
+    def split(self, name: str) -> pd.DataFrame:
+        """The tiles of a split, in the order of its arrays; none where the survey is not packed."""
+        if self.tiles is None:
+            return pd.DataFrame({"id": [], "depth": [], "coverage": [], "blank": []})
+        return self.tiles[self.tiles["split"] == name].reset_index(drop=True)
+
+    @cached_property
+    def folds(self) -> pd.DataFrame | None:
+        path = self.folder / "folds.csv"
+        return read_table(path, FOLD_COLUMNS) if path.exists() else None
+
+    @cached_property
+    def trainings(self) -> list[Training]:
+        """Each model and fold that the settings ask for, or whatever has a folder where there are no settings."""
+        models = self.folder / "models"
+        if "models" in self.settings and "folds" in self.settings:
+            folds = self.settings["folds"]
+            used = folds["use"] if folds.get("use") is not None else range(folds["count"])
+            pairs = [(model, fold) for model in self.settings["models"] for fold in sorted(used)]
+        else:
+            found = [path for path in models.glob("*/fold*") if path.name.removeprefix("fold").isdigit()]
+            pairs = sorted((path.parent.name, int(path.name.removeprefix("fold"))) for path in found)
+        return [Training(model, fold, models / model / f"fold{fold}") for model, fold in pairs]
+
+    @property
+    def voters(self) -> list[Training]:
+        """Those that the decision rests on, each model in turn."""
+        if self.decision is None:
+            return []
+        return [
+            Training(model, fold, self.folder / "models" / model / f"fold{fold}")
+            for model in self.decision["models"]
+            for fold in self.decision["folds"]
+        ]
+
+    def array(self, name: str) -> np.ndarray | None:
+        """A stack of tiles (n, h, w) uint8 as a memory map, such as `ensemble/oof.npy`."""
+        path = self.folder / name
+        return files.read_array(path, (None, None, None)) if path.exists() else None
+
+    def newer(self, one: Path, other: Path) -> bool:
+        """Whether both are there and `one` was made later than `other`."""
+        return one.exists() and other.exists() and one.stat().st_mtime > other.stat().st_mtime
+
+    def _json(self, name: str) -> Any:
+        path = self.folder / name
+        return files.read_json(path) if path.exists() else None

@@ -1,0 +1,79 @@
+"""Two experiments side by side, against scores taken tile by tile."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import tgs_salt
+from experiments import make_experiment
+
+from tgs_salt.errors import UserError
+from tgs_salt.kernels import metric
+from tgs_salt.report.artefacts import Experiment
+from tgs_salt.report.compare import compare, differences, paired
+
+PAIR = {"level": 120, "min_area": 5}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same survey, decided by fixed pairs: the other one by a poor one, and with one fold alone."""
+    folder = tmp_path_factory.mktemp("compare")
+    make_experiment(folder / "one", decide=PAIR)
+    make_experiment(folder / "other", decide={"level": 30, "min_area": 0}, use=[0, 2])
+    return folder / "one", folder / "other"
+
+
+def test_paired_scores(two: tuple[Path, Path]) -> None:
+    pair = paired(*map(Experiment, two))
+    rows = [int(tile[1:]) for tile in pair.ids]
+    truth = np.load(two[0] / "survey/train_masks.npy")[rows]
+    fold = np.array([line.rsplit(",", 1)[1] for line in (two[0] / "folds.csv").read_text().split()[1:]])[rows]
+    assert set(fold) == {"0", "2"} and len(rows) == 40
+    for folder, level, area, scores in ((two[0], 120, 5, pair.one), (two[1], 30, 0, pair.other)):
+        wanted = metric.score_bytes(np.load(folder / "ensemble/oof.npy")[rows], truth, level, area)
+        assert np.array_equal(scores, wanted)
+
+
+def test_what_is_printed(two: tuple[Path, Path]) -> None:
+    one, other = two
+    done = tgs_salt("compare", one, other, "--threads", 2)
+    assert done.returncode == 0, done.stderr
+    pair = paired(Experiment(one), Experiment(other))
+    gain = pair.gain
+    lines = done.stdout
+    assert f"difference  {gain.mean():+.4f}, 95 % interval over tiles" in lines
+    assert f"{other} wins {(gain > 0).sum()}, {one} wins {(gain < 0).sum()}, {(gain == 0).sum()} are equal" in lines
+    assert f"{one} is better" in lines and gain.mean() < 0
+    assert "threshold.level" in lines and "folds.use" in lines and "folds.count" not in lines
+
+
+def test_the_same_twice(two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    compare(two[0], two[0])
+    lines = capsys.readouterr().out
+    assert "no setting differs" in lines and "these tiles cannot tell which is better" in lines
+    assert "wins 0" in lines and "most won" not in lines
+
+
+def test_differences_are_dotted() -> None:
+    left = {"folds": {"use": None, "count": 5}, "models": {"a": {"epochs": 3}}}
+    right = {"folds": {"use": [0], "count": 5}, "models": {"b": {"epochs": 3}}}
+    assert dict(differences(left, right)) == {
+        "folds.use": ("None", "[0]"),
+        "models.a.epochs": ("3", "-"),
+        "models.b.epochs": ("-", "3"),
+    }
+
+
+def test_what_cannot_be_compared(two: tuple[Path, Path], tmp_path: Path) -> None:
+    copy = shutil.copytree(two[1], tmp_path / "copy")
+    masks = np.load(copy / "survey/train_masks.npy")
+    np.save(copy / "survey/train_masks.npy", np.roll(masks, 1, axis=0))
+    with pytest.raises(UserError, match=r"^tile t\d+ has other salt in .*; compare experiments on one survey\.$"):
+        compare(two[0], copy)
+    (copy / "threshold.json").unlink()
+    with pytest.raises(UserError, match=r"copy: no decision yet; run snakemake to the end first\.$"):
+        compare(two[0], copy)
