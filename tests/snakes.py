@@ -86,7 +86,7 @@ def run(folder: Path, experiment: Mapping[str, Any] | Path | None, *arguments: s
         overlay.write_text(yaml.safe_dump(dict(experiment or {})))
     listing, output = folder / f"jobs{number}.jsonl", folder / f"output{number}.txt"
     command = [
-        *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--cores", "2",
+        "--cores", "2", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
         "--logger", "jobs", "--configfile", str(CONFIG), str(overlay),
     ]  # fmt: skip
     if quick and hasattr(os, "fork"):
