@@ -1,5 +1,6 @@
 # make demo      set up, and run the whole graph on an embedded survey
 # make test      set up, and pass the tests (test-all: the slow ones too)
+# make test-slurm   as root: install SLURM from Debian's packages, start it, run the graph on it, stop it
 # make check     set up, and pass the static checks
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -14,7 +15,7 @@ READY := .venv/.ready
 UV = $(shell command -v uv || echo .uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test test-all check format lock bench clean
+.PHONY: help setup demo test test-all test-slurm check format lock bench clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -38,6 +39,10 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/pytest
+
+# Without root or apt it says so at its end, and that is no failure.
+test-slurm: $(READY)
+	$(BIN)/pytest -m slurm tests/slurm
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -52,6 +52,11 @@ def runtime() -> Runtime:
     return section(os.environ.get("TGS_SALT_RUNTIME", '{"runtime": {}}'), "runtime", Runtime)
 
 
+def granted(gpus: str) -> str:
+    """`--gpus` as Snakemake grants it, or auto where Snakemake knows of none (runtime.gpus)."""
+    return "auto" if runtime().gpus == "auto" else gpus
+
+
 @app.callback()
 def _set_up() -> None:
     log.set_up(runtime().log_level)
@@ -145,6 +150,7 @@ def train(
     from tgs_salt.learning import cpu
 
     chosen = section(settings, "model", Model)
+    gpus = granted(gpus)
     cpu.prepare(gpus)
     from tgs_salt.learning.data import Teacher
     from tgs_salt.learning.train import Inputs, train
@@ -175,6 +181,7 @@ def predict(
     if split not in ("oof", "test"):
         raise UserError(f"--split: expected oof or test, found {split!r}.")
     chosen = section(settings, "predict", Predict)
+    gpus = granted(gpus)
     cpu.prepare(gpus)
     from tgs_salt.learning.predict import predict
 

@@ -217,6 +217,11 @@ class Runtime(Section):
 
     log_level: Literal["debug", "info", "warning"] = Field("info", description="how much the logs say")
     slots_per_device: Count = Field(1, description="trainings that share one GPU")
+    gpus: Literal["granted", "auto"] = Field(
+        "granted",
+        description="granted: a job computes on what --resources gpu grants; auto: on what a scheduler made visible, "
+        "for clusters that know GPUs only as gres",
+    )
 
 
 class Settings(Section):
