@@ -302,6 +302,49 @@ def status(
 
 
 @app.command()
+def export(
+    experiment: Annotated[Path, typer.Argument(help="results folder of a finished experiment, such as results/demo")],
+    output: Annotated[Path | None, typer.Option(help="the bundle; bundle.zip in that folder if not given")] = None,
+    settings: Json = '{"predict": {}}',
+) -> None:
+    """Write the voting models and the decision into one file, for `segment`; no training data."""
+    from tgs_salt.learning.bundle import export
+
+    export(experiment, section(settings, "predict", Predict), output or experiment / "bundle.zip")
+
+
+@app.command()
+def segment(
+    bundle: Annotated[Path, typer.Argument(help="what `export` wrote")],
+    inputs: Annotated[list[Path], typer.Argument(help="pictures of any size (.npy too), and folders of them")],
+    output: Annotated[Path, typer.Option(help="folder for what is written")],
+    write: Annotated[
+        list[str] | None, typer.Option(help="mask (if none is given): PNGs; overlay: pictures; rle: masks.csv")
+    ] = None,
+    overlap: Annotated[int | None, typer.Option(help="pixels shared by windows; null: a quarter of a tile")] = None,
+    gpus: Gpus = "0",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given")] = None,
+) -> None:
+    """Find the salt in pictures: tiles, or whole sections, which are read in overlapping windows."""
+    from tgs_salt.learning import cpu
+
+    gpus = granted(gpus)
+    cpu.prepare(gpus)
+    from tgs_salt.learning.segment import segment
+
+    segment(
+        bundle,
+        inputs,
+        output,
+        write or ["mask"],
+        overlap=overlap,
+        gpus=gpus,
+        slots=runtime().slots_per_device,
+        threads=threads,
+    )
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     print(__version__)
