@@ -24,7 +24,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config.yaml"
 PLUGIN = ROOT / "tests" / "workflow"
-ORDER = ("model", "fold", "split")
+ORDER = ("model", "fold", "split", "shard")
 DECISION = {"threshold", "submission", "report"}
 BELOW = {"ensemble", *DECISION}  # what follows the predictions
 _numbers = itertools.count()

@@ -173,6 +173,7 @@ def predict(
     tiles: Annotated[Path, typer.Option()],
     folds: Annotated[Path, typer.Option()],
     output: Annotated[Path, typer.Option()],
+    shard: Annotated[str, typer.Option(help="k/n: the k-th, from 0, of n parts of the tiles")] = "0/1",
     gpus: Gpus = "0",
 ) -> None:
     """Write one fold's probabilities as bytes."""
@@ -180,6 +181,9 @@ def predict(
 
     if split not in ("oof", "test"):
         raise UserError(f"--split: expected oof or test, found {split!r}.")
+    part, _, parts = shard.partition("/")
+    if not (part.isdigit() and parts.isdigit() and int(part) < int(parts)):
+        raise UserError(f"--shard: expected k/n with k from 0 to n - 1, such as 0/4, found {shard!r}.")
     chosen = section(settings, "predict", Predict)
     gpus = granted(gpus)
     cpu.prepare(gpus)
@@ -187,8 +191,19 @@ def predict(
 
     predict(
         split, chosen, model=model, images=images, tiles=tiles, folds=folds, output=output,
-        gpus=gpus, slots=runtime().slots_per_device,
+        gpus=gpus, slots=runtime().slots_per_device, shard=(int(part), int(parts)),
     )  # fmt: skip
+
+
+@app.command()
+def gather(
+    part: Annotated[list[Path], typer.Option(help="once for each part of the tiles, in order")],
+    output: Annotated[Path, typer.Option()],
+) -> None:
+    """Join the parts of a prediction (predict.shards)."""
+    from tgs_salt.decision.gather import gather
+
+    gather(part, output)
 
 
 @app.command()

@@ -193,6 +193,10 @@ class Predict(Section):
     engine: Literal["frozen", "openvino", "eager"] = Field(
         "frozen", description="what computes on a CPU: a frozen graph, OpenVINO (to be installed), or torch as it is"
     )
+    shards: Count = Field(
+        1,
+        description="jobs that share a model and fold's prediction of the test tiles; no byte depends on it",
+    )
 
 
 class Ensemble(Section):
