@@ -12,6 +12,7 @@ from tgs_salt.learning.network import TileNetwork
 from tgs_salt.learning.train import Trainer
 from tgs_salt.settings import load_files
 
+SIDE = 101
 PRESETS = Path(__file__).parents[1] / "workflow" / "presets"
 # Settings of each, and what they are.
 NETS = {
@@ -28,15 +29,16 @@ NETS = {
 
 def random_tiles(count: int) -> np.ndarray:
     """(count, 101, 101) uint8."""
-    return np.random.default_rng(0).integers(0, 256, (count, tiles.SIZE, tiles.SIZE), dtype=np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)
 
 
 def trainer_of(name: str, count: int) -> Trainer:
     """A training of `count` tiles that has not begun, as the command `train` makes it."""
     pictures, masks = torch.from_numpy(random_tiles(count)), tiles.masks(count)[0]
     data = FoldData(
-        images=pictures, targets=torch.from_numpy(masks * np.uint8(255)), held_out_images=pictures[:1],
-        held_out_masks=masks[:1], fold_hash="", data_hash="",
+        images=pictures, targets=torch.from_numpy(masks * np.uint8(255)), depths=torch.full((count,), 500.0),
+        held_out_images=pictures[:1], held_out_depths=torch.full((1,), 500.0), held_out_masks=masks[:1],
+        fold_hash="", data_hash="",
     )  # fmt: skip
     return Trainer(name, 0, NETS[name][0], data, torch.device("cpu"), None)
 

@@ -20,7 +20,7 @@ from benchmarks.nets import NETS, nchw, random_tiles, trainer_of
 from benchmarks.timing import Case, interleave, throughput
 from tgs_salt.learning import cpu
 from tgs_salt.learning.network import TileNetwork
-from tgs_salt.learning.predict import CPU_BATCH, probability_bytes
+from tgs_salt.learning.predict import CPU_BATCH, Batch, probability_bytes
 
 TILES = 2 * CPU_BATCH  # a turn
 CPU = torch.device("cpu")
@@ -33,11 +33,11 @@ ENGINES = {
 
 def stream(network: TileNetwork, engine: str) -> Iterator[np.ndarray]:
     """The same TILES tiles again and again, in batches: the engine is made for the first, as for a whole survey."""
-    pictures = random_tiles(TILES)
+    pictures, depths = random_tiles(TILES), np.full(TILES, 500, np.float32)
 
-    def batches() -> Iterator[np.ndarray]:
+    def batches() -> Iterator[Batch]:
         while True:
-            yield from np.split(pictures, TILES // CPU_BATCH)
+            yield from ((part, depths[: len(part)]) for part in np.split(pictures, TILES // CPU_BATCH))
 
     return probability_bytes(network, batches(), CPU, flips=True, engine=engine)
 

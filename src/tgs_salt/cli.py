@@ -52,6 +52,11 @@ def runtime() -> Runtime:
     return section(os.environ.get("TGS_SALT_RUNTIME", '{"runtime": {}}'), "runtime", Runtime)
 
 
+def granted(gpus: str) -> str:
+    """`--gpus` as Snakemake grants it, or auto where Snakemake knows of none (runtime.gpus)."""
+    return "auto" if runtime().gpus == "auto" else gpus
+
+
 @app.callback()
 def _set_up() -> None:
     log.set_up(runtime().log_level)
@@ -149,6 +154,7 @@ def train(
     from tgs_salt.learning import cpu
 
     chosen = section(settings, "model", Model)
+    gpus = granted(gpus)
     cpu.prepare(gpus)
     from tgs_salt.learning.data import Teacher
     from tgs_salt.learning.train import Inputs, train
@@ -171,6 +177,7 @@ def predict(
     tiles: Annotated[Path, typer.Option()],
     folds: Annotated[Path, typer.Option()],
     output: Annotated[Path, typer.Option()],
+    shard: Annotated[str, typer.Option(help="k/n: the k-th, from 0, of n parts of the tiles")] = "0/1",
     gpus: Gpus = "0",
 ) -> None:
     """Write one fold's probabilities as bytes."""
@@ -178,14 +185,29 @@ def predict(
 
     if split not in ("oof", "test"):
         raise UserError(f"--split: expected oof or test, found {split!r}.")
+    part, _, parts = shard.partition("/")
+    if not (part.isdigit() and parts.isdigit() and int(part) < int(parts)):
+        raise UserError(f"--shard: expected k/n with k from 0 to n - 1, such as 0/4, found {shard!r}.")
     chosen = section(settings, "predict", Predict)
+    gpus = granted(gpus)
     cpu.prepare(gpus)
     from tgs_salt.learning.predict import predict
 
     predict(
         split, chosen, model=model, images=images, tiles=tiles, folds=folds, output=output,
-        gpus=gpus, slots=runtime().slots_per_device,
+        gpus=gpus, slots=runtime().slots_per_device, shard=(int(part), int(parts)),
     )  # fmt: skip
+
+
+@app.command()
+def gather(
+    part: Annotated[list[Path], typer.Option(help="once for each part of the tiles, in order")],
+    output: Annotated[Path, typer.Option()],
+) -> None:
+    """Join the parts of a prediction (predict.shards)."""
+    from tgs_salt.decision.gather import gather
+
+    gather(part, output)
 
 
 @app.command()
@@ -343,6 +365,53 @@ def status(
     if watch:
         look_on(experiment)
     status(experiment, competition, same)
+
+
+@app.command()
+def export(
+    experiment: Annotated[Path, typer.Argument(help="results folder of a finished experiment, such as results/demo")],
+    output: Annotated[Path | None, typer.Option(help="the bundle; bundle.zip in that folder if not given")] = None,
+    settings: Json = '{"predict": {}}',
+) -> None:
+    """Write the voting models and the decision into one file, for `segment`; no training data."""
+    from tgs_salt.learning.bundle import export
+
+    export(experiment, section(settings, "predict", Predict), output or experiment / "bundle.zip")
+
+
+@app.command()
+def segment(
+    bundle: Annotated[Path, typer.Argument(help="what `export` wrote")],
+    inputs: Annotated[list[Path], typer.Argument(help="pictures of any size (.npy too), and folders of them")],
+    output: Annotated[Path, typer.Option(help="folder for what is written")],
+    write: Annotated[
+        list[str] | None, typer.Option(help="mask (if none is given): PNGs; overlay: pictures; rle: masks.csv")
+    ] = None,
+    overlap: Annotated[int | None, typer.Option(help="pixels that windows share; else a quarter")] = None,
+    depth: Annotated[
+        float | None, typer.Option(help="as in depths.csv, where a network takes it; else the mean")
+    ] = None,
+    gpus: Gpus = "0",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given")] = None,
+) -> None:
+    """Find the salt in pictures: tiles, or whole sections, which are read in overlapping windows."""
+    from tgs_salt.learning import cpu
+
+    gpus = granted(gpus)
+    cpu.prepare(gpus)
+    from tgs_salt.learning.segment import segment
+
+    segment(
+        bundle,
+        inputs,
+        output,
+        write or ["mask"],
+        overlap=overlap,
+        depth=depth,
+        gpus=gpus,
+        slots=runtime().slots_per_device,
+        threads=threads,
+    )
 
 
 @app.command()

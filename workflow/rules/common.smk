@@ -63,6 +63,11 @@ def survey_section(*keys):
     return json.dumps({"survey": SURVEY.model_dump(mode="json", include=set(keys))}, sort_keys=True)
 
 
+def predict_section():
+    """`predict` without the number of shards, which changes no byte."""
+    return json.dumps({"predict": SETTINGS.predict.model_dump(mode="json", exclude={"shards"})}, sort_keys=True)
+
+
 def survey_place():
     """The folder or zip that pack reads."""
     if SURVEY.source == "synthetic":

@@ -83,6 +83,26 @@ rule submission:
         " --output {output:q} --threads {threads} 2> {log:q}"
 
 
+# Only on request: `snakemake export --cores 1`, for `tgs-salt segment`.
+rule export:
+    input:
+        collect("<results>/models/{model}/fold{fold}/model.pt", model=SETTINGS.voters, fold=SETTINGS.folds.used),
+        "<results>/ensemble/weights.json",
+        decision="<results>/threshold.json",
+    output:
+        "<results>/bundle.zip",
+    log:
+        "<results>/export.log",
+    localrule: True
+    conda:
+        "../../envs/tgs-salt.yaml"
+    params:
+        settings=predict_section(),
+        experiment=subpath(input.decision, parent=True),
+    shell:
+        "python -m tgs_salt export {params.experiment:q} --settings {params.settings:q} --output {output:q} 2> {log:q}"
+
+
 # Only on request: `snakemake submit --cores 1`.
 rule submit:
     input:

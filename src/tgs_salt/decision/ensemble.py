@@ -70,6 +70,7 @@ def ensemble(
         for part in _parts(count):
             filled[part] = weighted_mean([vote[part] for vote in every], every_weight, threads)
             done.advance(part.stop - part.start)
+            files.forget(filled, *every)
     files.write_json(output / "weights.json", {"weights": dict(zip(models, weights, strict=True)), "folds": used})
     how = "searched" if settings.weights == "search" else "as set"
     logger.info(f"ensemble of {', '.join(f'{w} x {m}' for m, w in zip(models, weights, strict=True))} ({how})")

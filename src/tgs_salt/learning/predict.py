@@ -29,11 +29,12 @@ CPU_BATCH, GPU_BATCH = 16, 256  # more than 16 falls out of a CPU's cache
 
 def predict(
     split: str, settings: Predict, *, model: Path, images: Path, tiles: Path, folds: Path, output: Path,
-    gpus: str, slots: int = 1,
+    gpus: str, slots: int = 1, shard: tuple[int, int] = (0, 1),
 ) -> None:  # fmt: skip
     """Write (n, side, side) uint8 probabilities of the fold's own tiles (`split` oof) or of all test tiles (test).
 
-    Rows follow tiles.csv. A byte is min(255, floor(256 p)); blank tiles are zero.
+    Rows follow tiles.csv. A byte is min(255, floor(256 p)); blank tiles are zero. `shard` (k, n) writes the k-th of n
+    parts of the rows. They are cut between batches: a network may answer other batches with other last bits.
     """
     with device(gpus, slots) as where:
         network, about = load_model(model, where)
@@ -46,18 +47,26 @@ def predict(
             rows = rows[read_folds(folds, table["id"]) == about["fold"]]
             _check_fold(model, about["fold_hash"], table["id"].iloc[rows])
         flips = settings.tta == "horizontal"
+        size = settings.batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
+        rows = rows[_shard(len(rows), size, *shard)]
         with (
             files.filling_array(output, (len(rows), side, side)) as filled,
             progress(f"predict {split}", len(rows)) as done,
         ):
             first = 0
-            size = settings.batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
             depths = table["depth"].to_numpy(np.float32)
             batches = ((np.asarray(pictures[part]), depths[part]) for part in _parts(rows, size))
             for bytes_ in probability_bytes(network, batches, where, flips, settings.engine):
                 filled[first : first + len(bytes_)] = bytes_
                 first += len(bytes_)
                 done.advance(len(bytes_))
+                files.forget(pictures, filled)
+
+
+def _shard(count: int, size: int, k: int, n: int) -> slice:
+    """The k-th of n parts of `count` rows, in whole batches of `size` rows but for the last one."""
+    batches = -(-count // size)
+    return slice(batches * k // n * size, min(count, batches * (k + 1) // n * size))
 
 
 def _parts(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:

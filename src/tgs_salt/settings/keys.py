@@ -241,6 +241,10 @@ class Predict(Section):
     engine: Literal["frozen", "openvino", "eager"] = Field(
         "frozen", description="what computes on a CPU: a frozen graph, OpenVINO (to be installed), or torch as it is"
     )
+    shards: Count = Field(
+        1,
+        description="jobs that share a model and fold's prediction of the test tiles; no byte depends on it",
+    )
 
 
 class Ensemble(Section):
@@ -267,6 +271,11 @@ class Runtime(Section):
 
     log_level: Literal["debug", "info", "warning"] = Field("info", description="how much the logs say")
     slots_per_device: Count = Field(1, description="trainings that share one GPU")
+    gpus: Literal["granted", "auto"] = Field(
+        "granted",
+        description="granted: a job computes on what --resources gpu grants; auto: on what a scheduler made visible, "
+        "for clusters that know GPUs only as gres",
+    )
 
 
 class Settings(Section):

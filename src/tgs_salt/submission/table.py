@@ -30,7 +30,7 @@ def write(test: Path, decision: Path, tiles: Path, output: Path, threads: int = 
     """
     chosen = files.read_json(decision)
     ids = list(read_tiles(tiles, "test")["id"])
-    shape = files.read_array(test, (len(ids), None, None)).shape
+    probabilities = files.read_array(test, (len(ids), None, None))
     try:
         threshold, min_area = int(chosen["threshold"]), int(chosen["min_area"])
         if not 0 <= threshold <= 255:
@@ -44,11 +44,10 @@ def write(test: Path, decision: Path, tiles: Path, output: Path, threads: int = 
             stream.write(f"{HEADER}\n".encode())
             for first in range(0, len(ids), CHUNK):
                 chunk = slice(first, first + CHUNK)
-                # A new map for each chunk: the pages of the last one are given back with it.
-                probabilities = files.read_array(test, shape)[chunk]
-                stream.write(rle.encode_table(probabilities, ids[chunk], threshold, min_area, threads))
+                stream.write(rle.encode_table(probabilities[chunk], ids[chunk], threshold, min_area, threads))
                 done.advance(len(ids[chunk]))
-        empty = check_rows(aside, ids, shape[1:])
+                files.forget(probabilities)
+        empty = check_rows(aside, ids, probabilities.shape[1:])
     announce(f"{output}: {len(ids):,} rows, {empty / len(ids):.1%} without salt, valid")
 
 
