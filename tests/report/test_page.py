@@ -129,7 +129,7 @@ def test_optimism(experiment: Path, found: Page) -> None:
     oof, truth, fold = arrays(experiment)
     every, any_area, half = range(256), range(1), range(128, 129)
     for name, levels, areas in (
-        ("nothing: probability 0.5, any area", half, any_area),
+        ("nothing: 0.5, any area", half, any_area),
         ("the threshold, any area", every, any_area),
         ("the minimum area, at 0.5", half, range(truth[0].size + 1)),
     ):
