@@ -173,6 +173,9 @@ def test_folds_and_learning(experiment: Path, found: Page) -> None:
             f"{ks_2samp(own['coverage'], folds['coverage']).statistic:.4f}",
         ]  # fmt: skip
         assert found.row("folds", str(fold)) == wanted
+    scores = [pd.read_csv(path)["score"] for path in experiment.glob("models/*/fold*/history.csv")]
+    rise = np.mean([score[7] - score[5] for score in scores])
+    assert f"over the last quarter of the epochs (by {rise:.3f} on average)" in found.text["score"]
     assert found.row("learning", "second", "1") == ["trained", "8", "0:12 min", "40", "500 MB", "cpu"]
 
 
@@ -381,4 +384,7 @@ def test_a_damaged_file_is_named(copy: Path) -> None:
     ):
         with pytest.raises(UserError, match=sentence):
             page(arguments[0], copy / "new.html", *arguments[1:])
+    np.save(copy / "ensemble/oof.npy", np.load(copy / "ensemble/oof.npy")[1:])
+    with pytest.raises(UserError, match=r"oof\.npy: expected uint8 60xnxn, found uint8 59x24x24"):
+        page(copy, copy / "new.html")
     assert not (copy / "new.html").exists()
