@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 SWITCHES = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
@@ -71,6 +72,8 @@ class Browser:
 @contextmanager
 def browser() -> Iterator[Browser]:
     """Raises RuntimeError, with what to install, where there is no Chromium."""
+    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         raise RuntimeError("no chromium or no chromedriver here: apt-get install chromium chromium-driver")

@@ -129,7 +129,7 @@ def test_optimism(experiment: Path, found: Page) -> None:
     oof, truth, fold = arrays(experiment)
     every, any_area, half = range(256), range(1), range(128, 129)
     for name, levels, areas in (
-        ("nothing: probability 0.5, any area", half, any_area),
+        ("nothing: 0.5, any area", half, any_area),
         ("the threshold, any area", every, any_area),
         ("the minimum area, at 0.5", half, range(truth[0].size + 1)),
     ):
@@ -173,6 +173,9 @@ def test_folds_and_learning(experiment: Path, found: Page) -> None:
             f"{ks_2samp(own['coverage'], folds['coverage']).statistic:.4f}",
         ]  # fmt: skip
         assert found.row("folds", str(fold)) == wanted
+    scores = [pd.read_csv(path)["score"] for path in experiment.glob("models/*/fold*/history.csv")]
+    rise = np.mean([score[7] - score[5] for score in scores])
+    assert f"over the last quarter of the epochs (by {rise:.3f} on average)" in found.text["score"]
     assert found.row("learning", "second", "1") == ["trained", "8", "0:12 min", "40", "500 MB", "cpu"]
 
 
@@ -381,4 +384,7 @@ def test_a_damaged_file_is_named(copy: Path) -> None:
     ):
         with pytest.raises(UserError, match=sentence):
             page(arguments[0], copy / "new.html", *arguments[1:])
+    np.save(copy / "ensemble/oof.npy", np.load(copy / "ensemble/oof.npy")[1:])
+    with pytest.raises(UserError, match=r"oof\.npy: expected uint8 60xnxn, found uint8 59x24x24"):
+        page(copy, copy / "new.html")
     assert not (copy / "new.html").exists()

@@ -147,14 +147,16 @@ class Experiment:
         ]
 
     def array(self, name: str) -> np.ndarray | None:
-        """A stack of tiles (n, h, w) uint8 as a memory map, such as `ensemble/oof.npy`."""
+        """A stack of tiles (n, h, w) uint8 as a memory map, such as `ensemble/oof.npy`, as long as its split."""
         path = self.folder / name
-        return files.read_array(path, (None, None, None)) if path.exists() else None
-
-    def newer(self, one: Path, other: Path) -> bool:
-        """Whether both are there and `one` was made later than `other`."""
-        return one.exists() and other.exists() and one.stat().st_mtime > other.stat().st_mtime
+        count = None if self.tiles is None else len(self.split("test" if path.name.startswith("test") else "train"))
+        return files.read_array(path, (count, None, None)) if path.exists() else None
 
     def _json(self, name: str) -> Any:
         path = self.folder / name
         return files.read_json(path) if path.exists() else None
+
+
+def is_newer(one: Path, other: Path) -> bool:
+    """Whether both are there and `one` was made later than `other`."""
+    return one.exists() and other.exists() and one.stat().st_mtime > other.stat().st_mtime

@@ -102,7 +102,7 @@ def optimism(experiment: Experiment, judged: Judged, threads: int = 1) -> list[O
     assert oof is not None and masks is not None
     probabilities, truth = np.asarray(oof[judged.rows]), np.asarray(masks[judged.rows]).view(bool)
     choices: list[tuple[str, Fixed, Fixed]] = [
-        ("probability 0.5, any area", metric.HALF, 0),
+        ("0.5, any area", metric.HALF, 0),
         ("the threshold, any area", "search", 0),
         ("the minimum area, at 0.5", metric.HALF, "search"),
         ("both", "search", "search"),

@@ -11,7 +11,7 @@ import numpy as np
 
 from tgs_salt import __version__
 from tgs_salt.report import measures
-from tgs_salt.report.artefacts import Experiment
+from tgs_salt.report.artefacts import Experiment, is_newer
 from tgs_salt.report.judge import Judged
 
 PACKAGES = ("torch", "segmentation-models-pytorch", "timm", "numpy", "numba", "snakemake")
@@ -29,9 +29,9 @@ def _stale(experiment: Experiment, judged: Judged | None) -> list[str]:
     for training in experiment.voters:
         weights = training.folder / "model.pt"
         newer = [decided, *(training.predictions(split) for split in ("oof", "test"))]
-        if any(experiment.newer(weights, path) for path in newer):
+        if any(is_newer(weights, path) for path in newer):
             found.append(f"{training.title} was trained again after its tiles were predicted: these scores are of old.")
-    if experiment.newer(decided, experiment.folder / "submission.csv"):
+    if is_newer(decided, experiment.folder / "submission.csv"):
         found.append("The decision is newer than submission.csv: run snakemake again before sending it.")
     stated = experiment.decision
     if judged is not None and stated is not None and abs(judged.scores.mean() - stated["cross_fitted_score"]) > 1e-9:
@@ -60,8 +60,8 @@ def _circumstances(experiment: Experiment) -> list[str]:
     timings = {training.title: training.timing() for training in experiment.trainings}
     on_cpu = [title for title, timing in timings.items() if timing and timing.get("device") == "cpu"]
     if on_cpu:
-        which = "All folds were" if len(on_cpu) == len(timings) else f"{', '.join(on_cpu)} were"
-        found.append(f"{which} trained on the CPU.")
+        every = len(on_cpu) == len(timings)
+        found.append("All folds were trained on the CPU." if every else f"Trained on the CPU: {', '.join(on_cpu)}.")
     if experiment.tiles is not None:
         blank = experiment.tiles.groupby("split")["blank"].sum()
         if blank.sum():
