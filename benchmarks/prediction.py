@@ -33,11 +33,13 @@ ENGINES = {
 
 def stream(network: TileNetwork, engine: str) -> Iterator[np.ndarray]:
     """The same TILES tiles again and again, in batches: the engine is made for the first, as for a whole survey."""
-    pictures = random_tiles(TILES)
+    pictures, _ = random_tiles(TILES)
+    depths = np.full(CPU_BATCH, 500, np.float32)
 
-    def batches() -> Iterator[np.ndarray]:
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         while True:
-            yield from np.split(pictures, TILES // CPU_BATCH)
+            for part in np.split(pictures, TILES // CPU_BATCH):
+                yield part, depths
 
     return probability_bytes(network, batches(), CPU, flips=True, engine=engine)
 
