@@ -20,7 +20,7 @@ from benchmarks.nets import NETS, nchw, random_tiles, trainer_of
 from benchmarks.timing import Case, interleave, throughput
 from tgs_salt.learning import cpu
 from tgs_salt.learning.network import TileNetwork
-from tgs_salt.learning.predict import CPU_BATCH, Batch, probability_bytes
+from tgs_salt.learning.predict import CPU_BATCH, probability_bytes
 
 TILES = 2 * CPU_BATCH  # a turn
 CPU = torch.device("cpu")
@@ -33,11 +33,13 @@ ENGINES = {
 
 def stream(network: TileNetwork, engine: str) -> Iterator[np.ndarray]:
     """The same TILES tiles again and again, in batches: the engine is made for the first, as for a whole survey."""
-    pictures, depths = random_tiles(TILES), np.full(TILES, 500, np.float32)
+    pictures, _ = random_tiles(TILES)
+    depths = np.full(CPU_BATCH, 500, np.float32)
 
-    def batches() -> Iterator[Batch]:
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         while True:
-            yield from ((part, depths[: len(part)]) for part in np.split(pictures, TILES // CPU_BATCH))
+            for part in np.split(pictures, TILES // CPU_BATCH):
+                yield part, depths
 
     return probability_bytes(network, batches(), CPU, flips=True, engine=engine)
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.nets import NETS, nchw, random_tiles, trainer_of
-from benchmarks.tiles import masks
 from benchmarks.turns import serve
 from tgs_salt.learning.optimise import optimiser_of
 from tgs_salt.settings import Augment
@@ -26,7 +25,7 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
     """Decoded pictures and masks, changed at random one by one."""
 
     def __init__(self, change: Augment) -> None:
-        self.pictures, self.masks = random_tiles(256), masks(256)[0]
+        self.pictures, self.masks = random_tiles(256)
         self.change = change
         self.random = np.random.default_rng()
 
