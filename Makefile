@@ -1,3 +1,4 @@
+# make TORCH_BACKEND=cpu setup   fetch torch without the 3 GB of CUDA, from PyTorch's own index
 # make demo      set up, and run the whole graph on an embedded survey
 # make test      set up, and pass the tests (test-all: the slow ones and those in a browser too)
 # make test-browser  set up, and look at the report in Chromium (Debian: apt-get install chromium chromium-driver)
@@ -15,6 +16,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 # uv takes the Python that is here, and is fetched from the package index if it is missing.
 UV = $(shell command -v uv || echo .uv/bin/uv)
+# cpu, cu128, ...: uv's --torch-backend, for which PyTorch's own index has to be in reach; empty: what PyPI has.
+TORCH_BACKEND ?=
 export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: help setup demo test test-all test-browser test-slurm check format lock bench bench-training bench-prediction clean
@@ -29,7 +32,14 @@ $(READY): requirements.lock pyproject.toml
 	  || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@command -v uv > /dev/null || test -x .uv/bin/uv || { $(PYTHON) -m venv .uv && .uv/bin/pip install --quiet uv; }
 	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+ifeq ($(TORCH_BACKEND),)
 	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
+else
+	@# Another build of torch has other hashes, and brings the CUDA that it needs.
+	awk '/^[^ ]/ { skip = /^(nvidia-|cuda-|triton==)/ } !skip' requirements.lock > .venv/requirements.txt
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --torch-backend $(TORCH_BACKEND) \
+	  --no-verify-hashes -r .venv/requirements.txt
+endif
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 

@@ -385,7 +385,7 @@ def segment(
     inputs: Annotated[list[Path], typer.Argument(help="pictures of any size (.npy too), and folders of them")],
     output: Annotated[Path, typer.Option(help="folder for what is written")],
     write: Annotated[
-        list[str] | None, typer.Option(help="mask (if none is given): PNGs; overlay: pictures; rle: masks.csv")
+        list[str] | None, typer.Option(help="mask (if none is given): 1-bit PNGs; overlay; rle: masks.csv")
     ] = None,
     overlap: Annotated[int | None, typer.Option(help="pixels that windows share; else a quarter")] = None,
     depth: Annotated[

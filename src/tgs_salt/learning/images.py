@@ -17,6 +17,7 @@ from tgs_salt.kernels import rle
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy")
 KINDS = ("mask", "overlay", "rle")
 TINT = (40, 120, 255)  # blue, green, red
+ONE_BIT = (cv2.IMWRITE_PNG_BILEVEL, 1)  # black and white; needs no copy of the mask
 LARGEST_OVERLAY = 4096  # pixels; an overlay is there to be looked at
 
 Write = Callable[["Picture", np.ndarray], None]
@@ -82,7 +83,7 @@ def writers(output: Path, kinds: list[str]) -> Iterator[list[Write]]:
         raise UserError(f"--write: expected {', '.join(KINDS)}, found {unknown[0]!r}.")
     with ExitStack() as stack:
         write: dict[str, Write] = {
-            "mask": lambda picture, mask: _png(output / f"{picture.name}.png", mask.view(np.uint8) * np.uint8(255)),
+            "mask": lambda picture, mask: _png(output / f"{picture.name}.png", mask.view(np.uint8), ONE_BIT),
             "overlay": lambda picture, mask: _png(
                 output / f"{picture.name}_overlay.png", overlay(picture.read(), mask)
             ),
@@ -111,8 +112,8 @@ def overlay(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.asarray(shown)
 
 
-def _png(path: Path, pixels: np.ndarray) -> None:
-    done, coded = cv2.imencode(".png", pixels)
+def _png(path: Path, pixels: np.ndarray, options: tuple[int, ...] = ()) -> None:
+    done, coded = cv2.imencode(".png", pixels, options)
     if not done:
         raise UserError(f"{path}: OpenCV could not encode it ({pixels.shape}); segment smaller pictures.")
     files.write_bytes(path, coded.tobytes())

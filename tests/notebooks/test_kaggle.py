@@ -1,0 +1,58 @@
+"""The notebook for Kaggle, executed with an embedded survey where Kaggle mounts the competition's data."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import snakes
+import yaml
+from nbclient import NotebookClient
+from surveys import make_survey
+
+NOTEBOOK = snakes.ROOT / "notebooks" / "kaggle.ipynb"
+# Stands in for pip: everything is installed here, and what would be is written down.
+PIP = "import json, sys\nopen({!r}, 'w').write(json.dumps(sys.argv[1:]))\n"
+
+
+def test_it_is_committed_without_output() -> None:
+    cells = [cell for cell in nbformat.read(NOTEBOOK, 4).cells if cell.cell_type == "code"]
+    assert cells and not any(cell.outputs or cell.execution_count for cell in cells)
+
+
+@pytest.mark.slow
+def test_it_leaves_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "kaggle"
+    (place / "working").mkdir(parents=True)
+    survey = make_survey(place / "input/competitions/tgs-salt-identification-challenge", 24, 8, 32)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(snakes.tiny()))
+    (tmp_path / "stand-in").mkdir()
+    (tmp_path / "stand-in/pip.py").write_text(PIP.format(str(tmp_path / "pip.json")))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stand-in"))
+    monkeypatch.setenv("HOME", str(tmp_path))  # nothing of this machine's user
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    notebook = nbformat.read(NOTEBOOK, 4)
+    for before, after in (
+        ('"/kaggle/', f'"{place}/'),
+        ('"https://github.com/you/tgs-salt"', repr(f"file://{snakes.ROOT}")),
+        ("PRESETS = []", f"PRESETS = [{str(tmp_path / 'tiny.yaml')!r}]"),
+    ):
+        assert any(before in cell.source for cell in notebook.cells)
+        for cell in notebook.cells:
+            cell.source = cell.source.replace(before, after)
+    NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(tmp_path)}}).execute(
+        env=dict(os.environ)
+    )
+
+    checkout = place / "working/tgs-salt"
+    assert json.loads((tmp_path / "pip.json").read_text()) == ["install", "--quiet", str(checkout)]
+    submission = pd.read_csv(place / "working/submission.csv", keep_default_na=False)
+    assert list(submission["id"]) == list(pd.read_csv(survey / "sample_submission.csv")["id"])
+    (score,) = notebook.cells[-1].outputs
+    decision = json.loads((checkout / "results/kaggle/threshold.json").read_text())
+    assert float(score.data["text/plain"]) == decision["cross_fitted_score"]

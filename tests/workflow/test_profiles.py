@@ -1,0 +1,73 @@
+"""Profiles hold options that Snakemake and its plugins know, for rules that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import snakes
+import yaml
+
+PROFILES = sorted((snakes.ROOT / "profiles").glob("*/profile.yaml"))
+RULES = "\n".join(path.read_text() for path in (snakes.ROOT / "workflow/rules").glob("*.smk"))
+BLOCKS = {block.split(":", 1)[0]: block for block in re.split(r"^ *rule ", RULES, flags=re.MULTILINE)[1:]}
+ON_A_GPU = {name for name, block in BLOCKS.items() if re.search(r"^ +gpu=1,$", block, re.MULTILINE)}
+
+
+def read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.parent.name)
+def test_every_key_is_an_option(path: Path) -> None:
+    from snakemake.cli import get_argument_parser
+
+    parser = get_argument_parser()
+    known = {option.lstrip("-") for action in parser._actions for option in action.option_strings}
+    assert set(read(path)) - known == set()
+    executor = read(path).get("executor")
+    assert (
+        executor is None or executor in next(action for action in parser._actions if action.dest == "executor").choices
+    )
+    assert set(read(path).get("set-resources", {})) <= set(BLOCKS)
+
+
+@pytest.mark.parametrize("name", ["slurm", "kubernetes"])
+def test_a_cluster_s_profile_names_every_rule_with_a_gpu(name: str) -> None:
+    assert {"train", "predict", "predict_shard"} == ON_A_GPU
+    assert set(read(snakes.ROOT / f"profiles/{name}/profile.yaml")["set-resources"]) >= ON_A_GPU
+
+
+def test_kubernetes_knows_the_maker_and_writes_limits() -> None:
+    profile = read(snakes.ROOT / "profiles/kubernetes/profile.yaml")
+    for rule in ON_A_GPU:
+        wanted = profile["set-resources"][rule]
+        assert wanted["gpu_manufacturer"] == "nvidia" and wanted["scale"] == 0
+    volume, _, place = profile["kubernetes-persistent-volumes"][0].partition(":")
+    assert volume and profile["remote-job-local-storage-prefix"].startswith(f"{place}/")
+    # Limits are a job's own, so a rule that names the key at all counts as one with a GPU.
+    assert "gpu" not in profile["default-resources"]
+
+
+def test_the_jobs_of_a_profile(tmp_path: Path) -> None:
+    """Snakemake itself takes the slurm profile, and its expressions for memory."""
+    path = str(snakes.ROOT / "profiles/slurm")
+    planned = snakes.dry_run(tmp_path, snakes.tiny(), "--workflow-profile", path)
+    assert planned.code == 0, planned.output
+    asked: dict[str, set[str]] = {}
+    for rule, resources in re.findall(
+        r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", planned.output, re.MULTILINE
+    ):
+        asked[rule] = set(resources.split(", "))
+    assert asked["train"] >= {"mem_mb=8000", "gpu=1", "slurm_partition=gpu", "runtime=720"}
+    assert asked["predict"] >= {"mem_mb=4000", "gpu=1", "slurm_partition=gpu", "runtime=60"}
+    assert asked["ensemble"] >= {"mem_mb=4000", "slurm_partition=cpu", "runtime=60"}
+
+
+def test_every_rule_says_where_its_software_comes_from() -> None:
+    executing = {name: block for name, block in BLOCKS.items() if re.search(r"^ +shell:", block, re.MULTILINE)}
+    assert len(executing) >= 12
+    for name, block in executing.items():
+        assert re.search(r'^ +conda:\n +"../../envs/tgs-salt.yaml"$', block, re.MULTILINE), name
