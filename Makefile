@@ -1,7 +1,9 @@
 # make demo      set up, and run the whole graph on an embedded survey
 # make test      set up, and pass the tests (test-all: the slow ones and those in a browser too)
 # make test-browser  set up, and look at the report in Chromium (Debian: apt-get install chromium chromium-driver)
+# make test-slurm    as root: install SLURM from Debian's packages, start it, run the graph on it, stop it
 # make check     set up, and pass the static checks
+# make bench     set up, time the kernels beside their peers, write results/benchmark.md
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := bash
@@ -15,7 +17,7 @@ READY := .venv/.ready
 UV = $(shell command -v uv || echo .uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test test-all test-browser check format lock bench clean
+.PHONY: help setup demo test test-all test-browser test-slurm check format lock bench bench-training bench-prediction clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -35,13 +37,17 @@ demo: $(READY)
 	$(BIN)/snakemake --cores all --resources gpu=$(GPU) --configfile workflow/presets/demo.yaml
 
 test: $(READY)
-	$(BIN)/pytest -m "not slow and not browser"
+	$(BIN)/pytest -m "not slow and not browser and not slurm"
 
 test-browser: $(READY)
 	$(BIN)/pytest -m browser
 
 test-all: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slurm"
+
+# Without root or apt it says so at its end, and that is no failure.
+test-slurm: $(READY)
+	$(BIN)/pytest -m slurm tests/slurm
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -63,8 +69,16 @@ lock: $(READY)
 	$(BIN)/python envs/render.py
 	$(BIN)/tgs-salt settings --schema > workflow/config.schema.json
 
+# BENCH=--million measures the memory of a submission of a million tiles as well.
 bench: $(READY)
-	$(BIN)/python -m benchmarks.kernels
+	$(BIN)/python -m benchmarks.kernels --output results/benchmark.md $(BENCH)
+
+# KERAS names a Python with TensorFlow; benchmarks/keras_article.py says how to make one.
+bench-training: $(READY)
+	$(BIN)/python -m benchmarks.training $(if $(KERAS),--keras $(KERAS))
+
+bench-prediction: $(READY)
+	$(BIN)/python -m benchmarks.prediction
 
 clean:
 	rm -rf .venv .uv .snakemake .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

@@ -1,19 +1,25 @@
 """The kernels and their peers, side by side in one process: `python -m benchmarks.kernels [--tiles 18000]`.
 
 Read the ratios: they are medians of interleaved runs, beside the time that this machine needs to copy and to read the
-same bytes. Before anything is timed, all of them are made to agree. TGS_DATA names a folder with Kaggle's train.csv.
+same bytes. Before anything is timed, all of them are made to agree. TGS_DATA names a folder with Kaggle's train.csv;
+without it the masks are drawn. Whole jobs are timed last, and `--million` measures the memory of a large one.
 """
 
 import argparse
+import os
+import platform
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
+import numba
 import numpy as np
 from pycocotools import mask as coco
 
-from benchmarks import peers, tiles
+from benchmarks import jobs, peers, tiles
 from benchmarks.timing import Case, interleave, table
+from tgs_salt.files import write_text
 from tgs_salt.kernels import histogram, metric, rle
 from tgs_salt.kernels.jit import kernel
 
@@ -132,19 +138,36 @@ def searching(count: int, rounds: int) -> str:
     return f"{title}\n\n{table(cases, [('vectorised', vectorised), ('copy', copy)])}\n"
 
 
+def machine() -> str:
+    """What it was measured on."""
+    described = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        described = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), described)
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}, numba {numba.__version__}"
+    load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{described}, {os.cpu_count()} cores{load}; {platform.system()}, {versions}."
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--tiles", type=int, default=18_000, help="masks to encode")
     parser.add_argument("--maps", type=int, default=4_000, help="probability maps to search")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--million", action="store_true", help="a submission of a million tiles too: 1 GB of disk")
     parser.add_argument("--output", type=Path, help="write the tables here too")
     options = parser.parse_args()
-    text = "# Kernels and their peers\n\n" + encoding(options.tiles, options.rounds)
+    text = f"# Kernels and their peers\n\n{machine()}\n\n" + encoding(options.tiles, options.rounds)
     text += "\n" + searching(options.maps, options.rounds)
     text += "\n`x name` says how many times faster than `name` a line is; bold lines are ours.\n"
+    masks, _ = tiles.masks(300)
+    with tempfile.TemporaryDirectory() as folder:
+        text += "\n" + jobs.starting(masks, Path(folder), min(options.rounds, 5))
+        if options.million:
+            text += "\n" + jobs.million(masks, Path(folder), threads=2)
     sys.stdout.write(text)
     if options.output:
-        options.output.write_text(text)
+        write_text(options.output, text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Masks and probability maps to measure on: the real masks where they are at hand, smooth blobs elsewhere."""
+"""Masks and probability maps to measure on: the real masks where they are at hand, the embedded survey's elsewhere."""
 
 import csv
 import os
@@ -8,32 +8,24 @@ import cv2
 import numpy as np
 
 from tgs_salt.kernels import rle
+from tgs_salt.survey.synthesise import draw_tiles
 
-SIZE = 101
-EMPTY = 0.39  # share of empty masks in the competition
+DRAWN = 600  # tiles of the embedded survey
 
 
 def masks(count: int) -> tuple[np.ndarray, str]:
     """(count, 101, 101) uint8 of 0 and 1, and what they are.
 
-    With TGS_DATA (a folder with Kaggle's train.csv) the training masks, repeated as often as it takes.
+    With TGS_DATA (a folder with Kaggle's train.csv) its masks, repeated as often as it takes; else those of tiles that
+    the embedded survey draws.
     """
     if "TGS_DATA" in os.environ:
         with (Path(os.environ["TGS_DATA"]) / "train.csv").open(newline="") as file:
-            real = np.stack([rle.decode(row["rle_mask"]) for row in csv.DictReader(file)]).view(np.uint8)
-        return real[np.arange(count) % len(real)], f"{len(real):,} real training masks, repeated"
-    made = blobs(min(count, 1000))
-    return made[np.arange(count) % len(made)], f"{len(made):,} synthetic blobs, repeated"
-
-
-def blobs(count: int) -> np.ndarray:
-    """Smooth random shapes, as often empty as the competition's masks and about as broken up."""
-    random = np.random.default_rng(0)
-    made = np.zeros((count, SIZE, SIZE), np.uint8)
-    for k in np.flatnonzero(random.random(count) >= EMPTY):
-        field = cv2.GaussianBlur(random.normal(size=(SIZE, SIZE)), (0, 0), random.uniform(8, 25))
-        made[k] = field > np.quantile(field, random.uniform(0.05, 0.95))
-    return made
+            texts, kind = [row["rle_mask"] for row in csv.DictReader(file)], "real training"
+    else:
+        texts, kind = [tile.rle for tile in draw_tiles(seed=0, counts=[DRAWN])[0]], "drawn"
+    known = np.stack([rle.decode(text) for text in texts]).view(np.uint8)
+    return known[np.arange(count) % len(known)], f"{len(known):,} {kind} masks, repeated"
 
 
 def probabilities(truth: np.ndarray) -> np.ndarray:

@@ -1,6 +1,29 @@
-"""How the tests run: hypothesis without clocks, so that a busy machine fails nothing, and with examples that repeat."""
+"""How the tests run: hypothesis without clocks, so that a busy machine fails nothing, and with examples that repeat.
 
+And for those who talk to Kaggle: a server on loopback that is all of Kaggle, and a user who types commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+from kaggle_server import KaggleServer
+from kaggle_user import User
 
 settings.register_profile("here", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("here")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleServer]:
+    with KaggleServer() as server:
+        server.stand_in(monkeypatch, tmp_path / "home")
+        yield server
+
+
+@pytest.fixture
+def user(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> User:
+    return User(monkeypatch, capsys)

@@ -6,10 +6,10 @@ this server. No test can then reach Kaggle, and every request of the client is i
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
-import tempfile
 import threading
 import zipfile
 from collections import defaultdict
@@ -25,7 +25,10 @@ SLUG = "tgs-salt-identification-challenge"
 RULES = "You must accept this competition's rules before you'll be able to download files."
 NO_PERMISSION = "Permission 'competitions.participate' was denied"
 KEY = "0123456789abcdef0123456789abcdef"
-_BYTECODE = tempfile.TemporaryDirectory(prefix="kaggle-bytecode-")  # compiling the client takes longer than its call
+TOKEN = "KGAT_fedcba9876543210"
+PAGE = b"<!DOCTYPE html><title>Sign in to this network</title>"
+ACCEPTED = (f"Basic {base64.b64encode(f'alice:{KEY}'.encode()).decode()}", f"Bearer {TOKEN}")
+FOREVER = object()
 
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -56,9 +59,11 @@ class KaggleServer(ThreadingHTTPServer):
         self.allowed = 5
         # What becomes of the newest submission each time it is listed; the last of these stays.
         self.states: list[dict[str, Any]] = [{"status": "COMPLETE", "publicScore": "0.87", "privateScore": "0.88"}]
-        # By method or path kind, what happens to its next requests: (status, message), bytes to send instead,
-        # "hang", "reset" (do nothing, cut the line), "done then reset" (do it, cut the line),
-        # "cut" (half a body) or "stall" (half a body, then nothing).
+        # By method or path kind, what happens to its next requests (the last one again, before FOREVER): None,
+        # (status, message), with headers as a third; what makes other bytes of the archive's; "page" (a web page, as
+        # a network that asks for a login sends); "hang"; "reset" (do nothing, cut the line); "done then reset" (do it,
+        # cut the line); "cut" (half a body); "stall" (half a body, then nothing); "no length" and "no length, cut"
+        # (likewise, without Content-Length).
         self.faults: dict[str, list[Any]] = defaultdict(list)
         self.released = threading.Event()  # ends what hangs
 
@@ -85,9 +90,9 @@ class KaggleServer(ThreadingHTTPServer):
         proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), self.address)
         proxies |= {name.upper(): value for name, value in proxies.items()}
         sign_in = {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "KAGGLE_USERNAME": "alice", "KAGGLE_KEY": KEY}
+        sign_in["VERBOSE"] = sign_in["VERBOSE_OUTPUT"] = "1"  # would show the key, if the client were given them
         for name, value in {**proxies, **sign_in, "HOME": str(home), "no_proxy": "", "NO_PROXY": ""}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setenv("PYTHONPYCACHEPREFIX", _BYTECODE.name)
         for name in ("XDG_CONFIG_HOME", "PYTHONDONTWRITEBYTECODE"):
             monkeypatch.delenv(name, raising=False)
 
@@ -119,7 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
     def serve(self, name: str, asked: dict[str, Any]) -> None:
         self.server.requests.append(name)
         faults = self.server.faults[name]
-        fault = faults.pop(0) if faults else None
+        fault = (faults[0] if faults[1:] == [FOREVER] else faults.pop(0)) if faults else None
+        if name not in ("bundle", "upload", "IntrospectToken") and self.headers["Authorization"] not in ACCEPTED:
+            fault = (401, "Unauthenticated")
         if fault == "hang":
             self.server.released.wait(30)
         if fault in ("hang", "reset"):
@@ -127,7 +134,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif isinstance(fault, tuple):
             # The storage answers XML, in which the client sees no message: it then shows the whole signed link.
             kind = "application/xml" if name == "bundle" else "application/json"
-            self.answer(fault[0], json.dumps({"code": fault[0], "message": fault[1]}).encode(), kind)
+            content = json.dumps({"code": fault[0], "message": fault[1]}).encode()
+            self.answer(fault[0], content, kind, **(fault[2] if len(fault) > 2 else {}))
+        elif fault == "page":
+            self.answer(200, PAGE, "text/html")
         elif name == "bundle":
             self.send_archive(fault)
         elif name == "DownloadDataFiles":
@@ -140,21 +150,28 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, json.dumps(self.result(name, asked)).encode())
 
     def send_archive(self, fault: Any) -> None:
-        whole = fault if isinstance(fault, bytes) else self.server.archive
+        whole = fault(self.server.archive) if callable(fault) else self.server.archive
         headers = {"Last-Modified": formatdate(1531850662, usegmt=True), "Accept-Ranges": "bytes", "ETag": '"e"'}
         self.server.ranges.append(self.headers["Range"])
         if self.headers["Range"]:
             begin = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
             headers["Content-Range"] = f"bytes {begin}-{len(whole) - 1}/{len(whole)}"
             self.answer(206, whole[begin:], "application/zip", 1.0, **headers)
+        elif fault in ("no length", "no length, cut"):
+            self.send_response(200)
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(whole[: len(whole) // (2 if "cut" in fault else 1)])
         else:
             self.answer(200, whole, "application/zip", 0.5 if fault in ("cut", "stall") else 1.0, **headers)
         if fault == "stall":
             self.server.released.wait(30)
-        self.close_connection = fault in ("cut", "stall")
+        self.close_connection = isinstance(fault, str)
 
     def result(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
         server = self.server
+        if name == "IntrospectToken":
+            return {"active": asked["token"] == TOKEN, "username": "alice"}
         if name == "StartSubmissionUpload":
             return {"token": "blob0", "createUrl": f"{server.address}/upload?upload_id=secretupload"}
         if name == "CreateSubmission":

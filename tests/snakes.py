@@ -24,7 +24,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config.yaml"
 PLUGIN = ROOT / "tests" / "workflow"
-ORDER = ("model", "fold", "split")
+ORDER = ("model", "fold", "split", "shard")
 DECISION = {"threshold", "submission", "report"}
 BELOW = {"ensemble", *DECISION}  # what follows the predictions
 _numbers = itertools.count()
@@ -86,7 +86,7 @@ def run(folder: Path, experiment: Mapping[str, Any] | Path | None, *arguments: s
         overlay.write_text(yaml.safe_dump(dict(experiment or {})))
     listing, output = folder / f"jobs{number}.jsonl", folder / f"output{number}.txt"
     command = [
-        *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--cores", "2",
+        "--cores", "2", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
         "--logger", "jobs", "--configfile", str(CONFIG), str(overlay),
     ]  # fmt: skip
     if quick and hasattr(os, "fork"):

@@ -214,3 +214,15 @@ def test_digest_tells_arrays_apart() -> None:
     others = [array.reshape(3, 4), array.reshape(4, 3), array.view(np.int8), array[::-1], array[:11]]
     assert len({files.digest(one) for one in alike}) == 1
     assert len({files.digest(one) for one in [array, *others]}) == 1 + len(others)
+
+
+def test_forgotten_pages_are_still_in_the_file(tmp_path: Path) -> None:
+    with files.filling_array(tmp_path / "a.npy", (3, 5000)) as filled:
+        filled[:] = 7
+        files.forget(filled, np.zeros(3))
+        filled[1] = 8
+        files.forget(filled[1:])
+        assert (filled[0] == 7).all() and (filled[1] == 8).all()
+    array = files.read_array(tmp_path / "a.npy")
+    files.forget(array)
+    assert array[:, 0].tolist() == [7, 8, 7]

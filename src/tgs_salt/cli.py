@@ -52,6 +52,11 @@ def runtime() -> Runtime:
     return section(os.environ.get("TGS_SALT_RUNTIME", '{"runtime": {}}'), "runtime", Runtime)
 
 
+def granted(gpus: str) -> str:
+    """`--gpus` as Snakemake grants it, or auto where Snakemake knows of none (runtime.gpus)."""
+    return "auto" if runtime().gpus == "auto" else gpus
+
+
 @app.callback()
 def _set_up() -> None:
     log.set_up(runtime().log_level)
@@ -96,12 +101,16 @@ def synthesise(settings: Json, output: Annotated[Path, typer.Option(help="folder
 def download(
     competition: Annotated[str, typer.Option(help="Kaggle's name of the competition")],
     archive: Annotated[Path, typer.Option(help="where the zip goes; one that lies there already is checked and used")],
+    settings: Json = '{"survey": {}}',
+    timeout: Annotated[float, typer.Option(min=1, help="seconds that the whole download may take")] = 3600,
+    stall: Annotated[float, typer.Option(min=1, help="seconds without a byte after which it is tried again")] = 180,
 ) -> None:
     """Fetch the competition's archive with the official kaggle client, verified."""
     from tgs_salt.survey.download import download
-    from tgs_salt.survey.layout import recognise
+    from tgs_salt.survey.pack import find
 
-    download(competition, archive, verify=lambda path: log.logger.info(f"found {recognise(path)}"))
+    survey = section(settings, "survey", Survey)
+    download(competition, archive, timeout=timeout, stall=stall, verify=lambda path: find(path, survey))
 
 
 @app.command()
@@ -145,6 +154,7 @@ def train(
     from tgs_salt.learning import cpu
 
     chosen = section(settings, "model", Model)
+    gpus = granted(gpus)
     cpu.prepare(gpus)
     from tgs_salt.learning.data import Teacher
     from tgs_salt.learning.train import Inputs, train
@@ -167,6 +177,7 @@ def predict(
     tiles: Annotated[Path, typer.Option()],
     folds: Annotated[Path, typer.Option()],
     output: Annotated[Path, typer.Option()],
+    shard: Annotated[str, typer.Option(help="k/n: the k-th, from 0, of n parts of the tiles")] = "0/1",
     gpus: Gpus = "0",
 ) -> None:
     """Write one fold's probabilities as bytes."""
@@ -174,14 +185,29 @@ def predict(
 
     if split not in ("oof", "test"):
         raise UserError(f"--split: expected oof or test, found {split!r}.")
+    part, _, parts = shard.partition("/")
+    if not (part.isdigit() and parts.isdigit() and int(part) < int(parts)):
+        raise UserError(f"--shard: expected k/n with k from 0 to n - 1, such as 0/4, found {shard!r}.")
     chosen = section(settings, "predict", Predict)
+    gpus = granted(gpus)
     cpu.prepare(gpus)
     from tgs_salt.learning.predict import predict
 
     predict(
         split, chosen, model=model, images=images, tiles=tiles, folds=folds, output=output,
-        gpus=gpus, slots=runtime().slots_per_device,
+        gpus=gpus, slots=runtime().slots_per_device, shard=(int(part), int(parts)),
     )  # fmt: skip
+
+
+@app.command()
+def gather(
+    part: Annotated[list[Path], typer.Option(help="once for each part of the tiles, in order")],
+    output: Annotated[Path, typer.Option()],
+) -> None:
+    """Join the parts of a prediction (predict.shards)."""
+    from tgs_salt.decision.gather import gather
+
+    gather(part, output)
 
 
 @app.command()
@@ -192,14 +218,16 @@ def ensemble(
     folds: Annotated[Path, typer.Option()],
     oof: Annotated[list[Path], typer.Option(help="once for each model in turn, and each fold within it")],
     test: Annotated[list[Path], typer.Option(help="likewise")],
+    masks: Annotated[Path, typer.Option(help="what searched weights are judged by")],
     output: Annotated[Path, typer.Option(help="folder for oof.npy, test.npy and weights.json")],
+    threads: Threads = 1,
 ) -> None:
     """Average the votes of all models and folds."""
     from tgs_salt.decision.ensemble import ensemble
 
     ensemble(
         section(settings, "ensemble", Ensemble), models=models.split(","), used=section(settings, "folds", Folds).used,
-        oof=oof, test=test, tiles=tiles, folds=folds, output=output,
+        oof=oof, test=test, masks=masks, tiles=tiles, folds=folds, output=output, threads=threads,
     )  # fmt: skip
 
 
@@ -220,7 +248,8 @@ def threshold(
 
     threshold(
         section(settings, "threshold", Threshold), section(settings, "folds", Folds), models=models.split(","),
-        ensemble=ensemble, oof=oof, masks=masks, tiles=tiles, folds=folds, output=output, threads=threads,
+        ensemble=ensemble, oof=oof, masks=masks, tiles=tiles, folds=folds, output=output,
+        votes_searched=section(settings, "ensemble", Ensemble).weights == "search", threads=threads,
     )  # fmt: skip
 
 
@@ -254,20 +283,27 @@ def check(
 @app.command()
 def submit(
     submission: Annotated[Path, typer.Option()],
-    competition: Annotated[str, typer.Option()],
-    experiment: Annotated[str, typer.Option(help="its name goes into the message")],
-    receipt: Annotated[Path, typer.Option()],
-    tiles: Annotated[Path, typer.Option(help="tiles.csv, to check the submission against")],
+    competition: Annotated[str, typer.Option()] = str(Survey.model_fields["competition"].default),
+    experiment: Annotated[str | None, typer.Option(help="its name, for the message; default: the folder's")] = None,
+    receipt: Annotated[Path | None, typer.Option(help="default: submitted.json beside the submission")] = None,
+    tiles: Annotated[
+        Path | None, typer.Option(help="to check the submission against; default: survey/tiles.csv beside it")
+    ] = None,
     side: Annotated[int, typer.Option("--tile-size", min=1)] = 101,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be sent")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be sent, and send nothing")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for the score")] = 900,
 ) -> None:
     """Send a submission to Kaggle, once, and wait for its score."""
     from tgs_salt.submission.submit import submit
     from tgs_salt.submission.table import check_rows
     from tgs_salt.survey.tiles import read_tiles
 
-    check_rows(submission, list(read_tiles(tiles, "test")["id"]), (side, side))
-    submit(submission, competition=competition, experiment=experiment, receipt=receipt, dry_run=dry_run)
+    folder = submission.parent
+    check_rows(submission, list(read_tiles(tiles or folder / "survey" / "tiles.csv", "test")["id"]), (side, side))
+    submit(
+        submission, competition=competition, experiment=experiment or folder.resolve().name,
+        receipt=receipt or folder / "submitted.json", dry_run=dry_run, wait=wait,
+    )  # fmt: skip
 
 
 @app.command()
@@ -329,6 +365,53 @@ def status(
     if watch:
         look_on(experiment)
     status(experiment, competition, same)
+
+
+@app.command()
+def export(
+    experiment: Annotated[Path, typer.Argument(help="results folder of a finished experiment, such as results/demo")],
+    output: Annotated[Path | None, typer.Option(help="the bundle; bundle.zip in that folder if not given")] = None,
+    settings: Json = '{"predict": {}}',
+) -> None:
+    """Write the voting models and the decision into one file, for `segment`; no training data."""
+    from tgs_salt.learning.bundle import export
+
+    export(experiment, section(settings, "predict", Predict), output or experiment / "bundle.zip")
+
+
+@app.command()
+def segment(
+    bundle: Annotated[Path, typer.Argument(help="what `export` wrote")],
+    inputs: Annotated[list[Path], typer.Argument(help="pictures of any size (.npy too), and folders of them")],
+    output: Annotated[Path, typer.Option(help="folder for what is written")],
+    write: Annotated[
+        list[str] | None, typer.Option(help="mask (if none is given): PNGs; overlay: pictures; rle: masks.csv")
+    ] = None,
+    overlap: Annotated[int | None, typer.Option(help="pixels that windows share; else a quarter")] = None,
+    depth: Annotated[
+        float | None, typer.Option(help="as in depths.csv, where a network takes it; else the mean")
+    ] = None,
+    gpus: Gpus = "0",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given")] = None,
+) -> None:
+    """Find the salt in pictures: tiles, or whole sections, which are read in overlapping windows."""
+    from tgs_salt.learning import cpu
+
+    gpus = granted(gpus)
+    cpu.prepare(gpus)
+    from tgs_salt.learning.segment import segment
+
+    segment(
+        bundle,
+        inputs,
+        output,
+        write or ["mask"],
+        overlap=overlap,
+        depth=depth,
+        gpus=gpus,
+        slots=runtime().slots_per_device,
+        threads=threads,
+    )
 
 
 @app.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import json
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,6 +101,17 @@ def read_array(path: Path | str, shape: tuple[int | None, ...] | None = None, dt
             "delete it and run snakemake again."
         )
     return array
+
+
+def forget(*arrays: np.ndarray) -> None:
+    """Let go of the pages of memory maps that were read or written so far, so that a process stays small.
+
+    Nothing is lost: what was written is the file's. Arrays that are no memory maps stay as they are.
+    """
+    for array in arrays:
+        mapped = getattr(array, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def read_json(path: Path | str) -> Any:

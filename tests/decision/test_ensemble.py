@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import tgs_salt
 from hypothesis import given
 from hypothesis import strategies as st
+from votes_by_hand import mean_of, search_by_hand
 
 from tgs_salt import files
 from tgs_salt.decision import ensemble as module
@@ -85,9 +87,18 @@ class Folder:
                 self.oof[model, fold], self.test[model, fold] = oof, tested
                 files.write_array(self.path(model, fold, "oof"), oof)
                 files.write_array(self.path(model, fold, "test"), tested)
+        self.truth = self.together(models[0]) > rng.integers(0, 256, (len(FOLD_OF), SIDE, SIDE))
+        files.write_array(folder / "masks.npy", self.truth.astype(np.uint8))
 
     def path(self, model: str, fold: int, split: str) -> Path:
         return self.folder / "models" / model / f"fold{fold}" / f"{split}.npy"
+
+    def together(self, model: str) -> np.ndarray:
+        """A model's out-of-fold predictions in tiles.csv order."""
+        every = np.zeros((len(FOLD_OF), SIDE, SIDE), np.uint8)
+        for fold in self.used:
+            every[np.array(FOLD_OF) == fold] = self.oof[model, fold]
+        return every
 
     def run(self, settings: Ensemble, **changed: list[Path]) -> tuple[np.ndarray, np.ndarray]:
         paths = {
@@ -95,8 +106,9 @@ class Folder:
             for split in ("oof", "test")
         }
         ensemble(
-            settings, models=self.models, used=self.used, tiles=self.folder / "tiles.csv",
-            folds=self.folder / "folds.csv", output=self.folder / "ensemble", **{**paths, **changed},
+            settings, models=self.models, used=self.used, masks=self.folder / "masks.npy",
+            tiles=self.folder / "tiles.csv", folds=self.folder / "folds.csv", output=self.folder / "ensemble",
+            **{**paths, **changed},
         )  # fmt: skip
         return tuple(np.load(self.folder / "ensemble" / f"{split}.npy") for split in ("oof", "test"))
 
@@ -142,6 +154,21 @@ def test_arrays_of_the_ensemble(
     assert sorted(path.name for path in (tmp_path / "ensemble").iterdir()) == ["oof.npy", "test.npy", "weights.json"]
 
 
+@pytest.mark.parametrize("used", [[0, 1, 2], [0, 2]])
+def test_searched_weights(tmp_path: Path, used: list[int]) -> None:
+    made = Folder(tmp_path, ["a", "b", "c"], used, seed=4)
+    oof, test = made.run(Ensemble(weights="search"))
+    rows = np.isin(FOLD_OF, used)
+    weights = search_by_hand([made.together(model)[rows] for model in made.models], made.truth[rows])
+    assert weights != (1, 1, 1)
+    written = json.loads((tmp_path / "ensemble" / "weights.json").read_text())
+    assert written == {"weights": dict(zip(made.models, weights, strict=True)), "folds": used}
+    assert np.array_equal(oof[rows], mean_of([made.together(model)[rows] for model in made.models], weights))
+    assert not oof[~rows].any()
+    every = [made.test[model, fold] for model in made.models for fold in used]
+    assert np.array_equal(test, mean_of(every, tuple(weight for weight in weights for _ in used)))
+
+
 def test_weights_of_a_model_that_does_not_vote_change_nothing(tmp_path: Path) -> None:
     made = Folder(tmp_path, ["a", "b"], [0, 1, 2])
     plain = [array.tobytes() for array in made.run(Ensemble())]
@@ -182,3 +209,21 @@ def test_folds_of_other_tiles(tmp_path: Path) -> None:
     table.iloc[::-1].to_csv(tmp_path / "folds.csv", index=False)
     with pytest.raises(UserError, match=r"folds\.csv: its tiles are not those of tiles\.csv"):
         made.run(Ensemble())
+
+
+def test_the_command(tmp_path: Path) -> None:
+    made = Folder(tmp_path, ["a", "b"], [0, 2], seed=4)
+    made.run(Ensemble(weights="search"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "ensemble").iterdir()}
+    (tmp_path / "ensemble").rename(tmp_path / "by function")
+    paths = [(model, fold) for model in "ab" for fold in (0, 2)]
+    done = tgs_salt(
+        "ensemble", "--settings", json.dumps({"ensemble": {"weights": "search"}, "folds": {"count": 3, "use": [0, 2]}}),
+        "--models", "a,b", *(word for pair in paths for word in ("--oof", made.path(*pair, "oof"))),
+        *(word for pair in paths for word in ("--test", made.path(*pair, "test"))), "--masks", tmp_path / "masks.npy",
+        "--tiles", tmp_path / "tiles.csv", "--folds", tmp_path / "folds.csv", "--output", tmp_path / "ensemble",
+        "--threads", 2,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "ensemble").iterdir()} == before
+    assert "(searched)" in done.stderr

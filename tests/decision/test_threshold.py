@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import tgs_salt
+from votes_by_hand import mean_of, search_by_hand, tenths
 
 from tgs_salt import files
 from tgs_salt.decision.threshold import threshold
@@ -23,12 +22,6 @@ from tgs_salt.survey.folds import assign
 
 SIDE = 5
 TILES = 24
-
-
-@cache
-def tenths(both: int, either: int) -> int:
-    """How many of the IoU thresholds 0.50, 0.55, ... 0.95 are exceeded; two empty masks agree."""
-    return sum(Fraction(both, either) > Fraction(k, 20) for k in range(10, 20)) if either else 10
 
 
 def score(predicted: np.ndarray, truth: np.ndarray, level: int, area: int) -> int:
@@ -76,8 +69,10 @@ class Folder:
 
     models = ("a", "b")
 
-    def __init__(self, folder: Path, used: list[int], count: int = 3) -> None:
-        rng = np.random.default_rng(5)
+    def __init__(
+        self, folder: Path, used: list[int], count: int = 3, noise: tuple[float, float] = (0.25, 0.4), seed: int = 5
+    ) -> None:
+        rng = np.random.default_rng(seed)
         self.folder, self.used, self.count = folder, used, count
         self.truth = rng.random((TILES, SIDE, SIDE)) < rng.choice([0, 0.3, 0.7], (TILES, 1, 1))
         self.fold = np.concatenate([rng.permutation(count) for _ in range(TILES // count)])
@@ -93,8 +88,8 @@ class Folder:
         self.table.to_csv(folder / "folds.csv", index=False)
         files.write_array(folder / "masks.npy", self.truth.astype(np.uint8))
         self.predicted: dict[str, np.ndarray] = {}
-        for model, noise in zip(self.models, (0.25, 0.4), strict=True):
-            wrong = rng.random(self.truth.shape) < noise
+        for model, share in zip(self.models, noise, strict=True):
+            wrong = rng.random(self.truth.shape) < share
             # Each fold's network has a taste of its own, so that thresholds found on others are not quite right.
             shift = 12 * self.fold[:, None, None]
             steps = rng.choice([20, 60, 100, 140, 180], self.truth.shape)
@@ -181,6 +176,33 @@ def test_over_folds(tmp_path: Path, used: list[int], settings: Threshold) -> Non
         own = int(row["tiles"])
         assert float(row["score_at_half"]) == pytest.approx(at_half[name][fold] / own, abs=1e-12)
         assert float(row["cross_fitted_score"]) == pytest.approx(expected[name]["by_part"][fold], abs=1e-12)
+
+
+@pytest.mark.parametrize(("used", "over"), [([0, 1, 2], "folds"), ([1], "parts")])
+def test_searched_votes_are_searched_anew_for_each_part(tmp_path: Path, used: list[int], over: str) -> None:
+    made = Folder(tmp_path, used, noise=(0.1, 0.15))
+    plain, found = made.run(Threshold(parts=2)), made.run(Threshold(parts=2), votes_searched=True)
+    rows = np.flatnonzero(np.isin(made.fold, used))
+    part = made.fold[rows] if over == "folds" else assign(made.table.iloc[rows], 2, 4)
+    votes, truth = [made.predicted[model][rows] for model in made.models], made.truth[rows]
+    weights, reached = {}, {}
+    for name in np.unique(part).tolist():
+        own, rest = part == name, part != name
+        weights[name] = search_by_hand([vote[rest] for vote in votes], truth[rest])
+        mean = mean_of(votes, weights[name])
+        pair = best_pair(table_of(mean[rest], truth[rest]), "search", "search")
+        reached[name] = score(mean[own], truth[own], *pair)
+    assert found.pop("cross_fitted_weights") == {
+        str(name): dict(zip(made.models, given, strict=True)) for name, given in weights.items()
+    }
+    assert len(set(weights.values())) > 1, "the parts disagree about the votes"
+    assert found.pop("cross_fitted_score") == sum(reached.values()) / (10 * len(rows))
+    del plain["cross_fitted_score"]
+    assert found == plain, "the decision is the ensemble's"
+    for row in made.rows("scores.csv")[: len(used)]:
+        own = [reached[int(row["fold"])]] if over == "folds" else list(reached.values())
+        assert row["model"] == "ensemble"
+        assert float(row["cross_fitted_score"]) == pytest.approx(sum(own) / (10 * int(row["tiles"])), abs=1e-12)
 
 
 def test_the_curve(tmp_path: Path) -> None:
@@ -270,11 +292,12 @@ def test_more_parts_than_tiles(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path) -> None:
     made = Folder(tmp_path, [0, 1, 2])
-    found = made.run(Threshold())
+    found = made.run(Threshold(), votes_searched=True)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    sections = {"threshold": {}, "folds": {"count": 3, "seed": 4}, "ensemble": {"weights": "search"}}
     (tmp_path / "out").rename(tmp_path / "by function")
     arguments = [
-        "threshold", "--settings", json.dumps({"threshold": {}, "folds": {"count": 3, "seed": 4}}), "--models", "a,b",
+        "threshold", "--settings", json.dumps(sections), "--models", "a,b",
         "--ensemble", tmp_path / "oof.npy", *(word for path in made.oof for word in ("--oof", path)),
         "--masks", tmp_path / "masks.npy", "--tiles", tmp_path / "tiles.csv", "--folds", tmp_path / "folds.csv",
         "--output", tmp_path / "out",

@@ -87,7 +87,11 @@ def special_masks() -> dict[str, np.ndarray]:
         "64 rows": np.indices((64, 5))[0] > 40,
         "65 rows": np.indices((65, 5))[0] > 40,
         "128 rows, full": np.ones((128, 3), bool),
-        "more pixels than ready-made numbers": np.indices((370, 371)).sum(axis=0) % 9 < 4,
+        "1 x n": (np.arange(300) % 7 < 3)[None],
+        "n x 1": (np.arange(300) % 7 < 3)[:, None],
+        "wide": np.indices((37, 130)).sum(axis=0) % 50 < 20,
+        "high": np.indices((130, 37)).sum(axis=0) % 50 < 20,
+        "numbers of six digits": np.indices((370, 371)).sum(axis=0) % 9 < 4,
     }
     for name, place in corners.items():
         masks[name] = np.zeros((101, 101), bool)
@@ -107,6 +111,23 @@ def test_known_text() -> None:
     mask = np.array([[1, 0, 1], [1, 0, 1], [0, 1, 1]], np.uint8)
     assert rle.encode(mask[None]) == ["1 2 6 4"]
     assert rle.encode(np.zeros((0, 101, 101), bool)) == []
+
+
+def test_numbers_of_every_length() -> None:
+    """Around each power of ten, and at random below the largest tile."""
+    near = [10**power + step for power in range(9) for step in (-1, 0, 1)]
+    numbers = [*range(1, 12_000), *np.random.default_rng(0).integers(1, runs.MOST_PIXELS, 3000).tolist(), *near]
+    out = np.zeros(20, np.uint8)
+    for number in numbers:
+        if not 1 <= number <= runs.MOST_PIXELS:
+            continue
+        used = int(runs.write_number(np.uint64(number), out, np.uint64(3)))
+        assert out[3:used].tobytes() == f"{number} ".encode()
+
+
+def test_a_tile_of_too_many_pixels() -> None:
+    with pytest.raises(ValueError, match="tiles have 100000000 pixels; expected at most 99999999"):
+        rle.encode(np.zeros((1, 10_000, 10_000), bool))
 
 
 @given(smooth_stacks())

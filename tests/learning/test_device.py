@@ -1,15 +1,19 @@
 """`--gpus` and the leases of devices, with real processes."""
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
 from tgs_salt.errors import UserError
-from tgs_salt.learning.device import device, lease
+from tgs_salt.learning import device as learning_device
+from tgs_salt.learning.device import PRETEND, device, lease, lock_folder
 
 HOLD = """
 import sys, time
@@ -65,3 +69,41 @@ def test_slots_share_a_device_only_when_every_device_has_one(tmp_path: Path) -> 
         assert {one, two} == {0, 1}
         with lease(["a", "b"], 2, tmp_path) as three:
             assert three in (0, 1)
+
+
+def test_the_devices_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PRETEND, "4")
+    monkeypatch.setattr(learning_device, "lease", lambda names, slots: nullcontext(names.index("pretended-3")))
+    used: list[str] = []
+    monkeypatch.setattr(learning_device, "_use", lambda index, name: used.append(f"{index} {name}"))
+    for visible, gpus in ((None, "1"), ("1,3", "1"), ("3", "1"), ("2,3,7", "auto")):
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        with device(gpus):
+            pass
+    assert used == ["3 pretended-3", "1 pretended-3", "0 pretended-3", "1 pretended-3"]
+
+
+@pytest.mark.parametrize("gpus", ["1", "auto"])
+def test_a_hidden_device_is_not_there(monkeypatch: pytest.MonkeyPatch, gpus: str) -> None:
+    monkeypatch.setenv(PRETEND, "2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(UserError, match=r"no CUDA device here; CUDA_VISIBLE_DEVICES is ''; .*gpu=0"), device(gpus):
+        pass
+
+
+def test_auto_shares_the_device_that_a_scheduler_gave_to_several(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(PRETEND, "2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setattr(learning_device, "lock_folder", lambda: tmp_path)
+    with device("auto") as one, device("auto") as two, device("1") as three:
+        assert one.type == two.type == three.type == "cpu"
+        assert [path.name for path in tmp_path.iterdir()] == ["pretended-1.0.lock"]
+
+
+def test_locks_lie_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a job's own, on some clusters
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert (lock_folder().parent == Path("/dev/shm")) == os.access("/dev/shm", os.W_OK)

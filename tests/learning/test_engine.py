@@ -16,6 +16,15 @@ from tgs_salt.settings import Model
 
 NETWORKS = {
     "unet": Model(network="unet", weights="none", decoder_channels=[16, 16, 16, 8, 8], fit="resize", input_size=64),
+    "heads": Model(
+        network="unet",
+        weights="none",
+        decoder_channels=[16] * 5,
+        attention="scse",
+        hypercolumn=True,
+        empty_head=True,
+        channels=3,
+    ),
     "article": Model(network="article"),
 }
 CPU = torch.device("cpu")
@@ -29,14 +38,15 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
 
 @pytest.mark.parametrize("engine", ["frozen", "openvino"])
 def test_an_engine_agrees_with_torch(network: nn.Module, engine: str) -> None:
-    pixels = torch.rand(8, 1, 48, 48)
+    inputs = (torch.rand(8, 1, 48, 48), torch.rand(8) * 900)[: 2 if network.channels > 1 else 1]
     with torch.inference_mode():
-        run, expected = engine_of(network, engine, pixels), torch.sigmoid(network(pixels))
+        run, expected = engine_of(network, engine, inputs), torch.sigmoid(network(*inputs))
         assert run is not network
         for count in (8, 3, 1):  # the last batch of a survey is a smaller one
-            found = torch.sigmoid(run(pixels[:count]))
+            found = torch.sigmoid(run(*(part[:count] for part in inputs)))
             torch.testing.assert_close(found, expected[:count], rtol=0, atol=1e-4)
-    tiles = [np.random.default_rng(k).integers(0, 256, (4, 48, 48), dtype=np.uint8) for k in range(2)]
+    numbers = np.random.default_rng(0)
+    tiles = [(numbers.integers(0, 256, (4, 48, 48), dtype=np.uint8), np.float32([50, 500, 900, 1])) for _ in range(2)]
     one, other = (
         np.concatenate(list(probability_bytes(network, iter(tiles), CPU, True, name))) for name in ("eager", engine)
     )
@@ -52,7 +62,7 @@ def test_what_cannot_be_frozen_is_computed_without(caplog: pytest.LogCaptureFixt
 
     network = Stubborn()
     logging.getLogger("tgs_salt").propagate = True
-    run = engine_of(network, "frozen", torch.ones(1, 1, 2, 2))
+    run = engine_of(network, "frozen", (torch.ones(1, 1, 2, 2),))
     assert run is network and "cannot be frozen (RuntimeError)" in caplog.text
 
 
@@ -66,4 +76,4 @@ def test_openvino_that_is_not_there_is_explained(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match=r"predict\.engine: openvino is not installed; pip install openvino"):
-        engine_of(nn.Identity(), "openvino", torch.ones(1, 1, 2, 2))
+        engine_of(nn.Identity(), "openvino", (torch.ones(1, 1, 2, 2),))

@@ -1,16 +1,33 @@
 """A tile goes to the network's input size and back exactly; encoders and weights that are not there are explained."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tgs_salt.errors import UserError
 from tgs_salt.learning import unet
+from tgs_salt.learning.heads import Hypercolumn, Outputs, joined
 from tgs_salt.learning.network import TileNetwork, build
 from tgs_salt.settings import Model
 
-LIGHT = {"decoder_channels": [16, 16, 16, 8, 8]}
+LIGHT = {"decoder_channels": [16, 16, 16, 16, 16]}
+SMALL = Model(encoder="tu-tf_mobilenetv3_small_minimal_100", weights="none", **LIGHT)
+EVERYTHING = {"attention": "scse", "hypercolumn": True, "deep_supervision": True, "empty_head": True, "channels": 3}
+
+
+def small(**changes: object) -> TileNetwork:
+    torch.manual_seed(0)
+    return build(SMALL.model_copy(update=changes), 40).eval()
+
+
+def tiles(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(count, 1, 40, 40, generator=generator), torch.linspace(50, 959, count)
 
 
 class Seen(nn.Module):
@@ -24,18 +41,18 @@ class Seen(nn.Module):
 @pytest.mark.parametrize(("tile", "size"), [(101, 128), (101, 256), (64, 64), (33, 64)])
 def test_padding_reflects_and_is_cut_off_exactly(tile: int, size: int) -> None:
     inner = Seen()
-    tiles = torch.rand(2, 1, tile, tile)
-    out = TileNetwork(inner, tile, size, "pad", standardise=False)(tiles)
-    torch.testing.assert_close(out, tiles, rtol=0, atol=0)
+    pixels = torch.rand(2, 1, tile, tile)
+    out = TileNetwork(inner, tile, size, "pad", standardise=False).eval()(pixels)
+    torch.testing.assert_close(out, pixels, rtol=0, atol=0)
     before = (size - tile) // 2
-    expected = np.pad(tiles.numpy(), [(0, 0), (0, 0)] + [(before, size - tile - before)] * 2, mode="reflect")
+    expected = np.pad(pixels.numpy(), [(0, 0), (0, 0)] + [(before, size - tile - before)] * 2, mode="reflect")
     np.testing.assert_array_equal(inner.pixels.numpy(), expected)
 
 
 def test_resizing_comes_back_to_the_tile_s_size() -> None:
     inner = Seen()
     ramp = torch.linspace(0, 1, 101).expand(1, 1, 101, 101).contiguous()
-    out = TileNetwork(inner, 101, 128, "resize", standardise=False)(ramp)
+    out = TileNetwork(inner, 101, 128, "resize", standardise=False).eval()(ramp)
     assert inner.pixels.shape == (1, 1, 128, 128)
     torch.testing.assert_close(out, ramp, rtol=0, atol=5e-3)
 
@@ -45,14 +62,128 @@ def test_resizing_comes_back_to_the_tile_s_size() -> None:
     [(Model(), 128), (Model(input_size=192), 192), (Model(fit="resize", input_size=64), 64)],
 )
 def test_input_size_is_the_next_multiple_of_32_or_what_is_set(settings: Model, size: int) -> None:
-    small = settings.model_copy(update={"network": "article"})
-    assert build(small, 101).input_size == size
+    article = settings.model_copy(update={"network": "article"})
+    assert build(article, 101).input_size == size
 
 
 @pytest.mark.parametrize("input_size", [96, 320])
 def test_padding_that_cannot_be_is_explained(input_size: int) -> None:
     with pytest.raises(UserError, match=r"input_size: reflect padding takes a tile of 101 to 128\.\.301 pixels"):
         build(Model(network="article", input_size=input_size), 101)
+
+
+@pytest.mark.parametrize("attention", [None, "scse"])
+def test_without_heads_of_ours_it_is_the_library_s_unet(attention: str | None) -> None:
+    inner = small(attention=attention or "none").inner
+    theirs = smp.Unet(
+        SMALL.encoder, encoder_weights=None, decoder_channels=SMALL.decoder_channels, in_channels=1,
+        decoder_attention_type=attention,
+    ).eval()  # fmt: skip
+    theirs.load_state_dict(inner.state_dict())
+    pixels = torch.rand(2, 1, 64, 96)
+    torch.testing.assert_close(inner(pixels).logits, theirs(pixels), rtol=1e-4, atol=1e-4)
+
+
+def test_a_hypercolumn_is_a_convolution_of_all_blocks_joined() -> None:
+    widths = [6, 5, 4]
+    head = Hypercolumn(widths).eval()
+    blocks = [torch.rand(2, width, 8 * 2**k, 8 * 2**k) for k, width in enumerate(widths)]
+    enlarged = [F.interpolate(block, size=(32, 32), mode="bilinear", align_corners=False) for block in blocks]
+    weights = torch.cat([narrow.weight for narrow in head.narrow], dim=1)
+    expected = F.relu(head.finish[0](F.conv2d(torch.cat(enlarged, dim=1), weights)))
+    torch.testing.assert_close(head(blocks), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_every_head_is_heard_in_training_and_the_pixels_alone_in_use() -> None:
+    pixels, depth = tiles()
+    network = small(**EVERYTHING).train()
+    said = network(pixels, depth)
+    assert isinstance(said, Outputs)
+    assert said.logits.shape == pixels.shape and said.empty.shape == (3,)
+    assert [level.shape for level in said.levels] == [pixels.shape] * 4
+    (said.logits.sum() + sum(level.sum() for level in said.levels) + said.empty.sum()).backward()
+    heads = (network.inner.hypercolumn, network.inner.level_heads, network.inner.empty_head)
+    assert all(weights.grad is not None for head in heads for weights in head.parameters())
+    assert network.eval()(pixels, depth).shape == pixels.shape
+
+    plain = small().train()(pixels)
+    assert plain.levels == () and plain.empty is None
+
+
+def test_deep_supervision_changes_training_alone() -> None:
+    pixels, _ = tiles()
+    torch.testing.assert_close(small(deep_supervision=True)(pixels), small()(pixels), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("fit", ["pad", "resize"])
+def test_the_empty_head_multiplies_into_the_pixels(fit: str) -> None:
+    pixels, _ = tiles()
+    network = small(empty_head=True, fit=fit)
+    said = network.inner(network._input(pixels, None))
+    expected = torch.sigmoid(network._output(said.logits)) * (1 - torch.sigmoid(said.empty)).view(-1, 1, 1, 1)
+    torch.testing.assert_close(torch.sigmoid(network(pixels)), expected)
+
+
+def test_joined_logits_are_those_of_the_product_however_large() -> None:
+    values = torch.tensor([-1e30, -200, -20, -1, 0, 1, 20, 200, 1e30])
+    logits, empty = torch.cartesian_prod(values, values).unbind(1)
+    found = joined(logits.view(-1, 1, 1, 1), empty).flatten()
+    assert torch.isfinite(found).all()
+    expected = torch.sigmoid(logits.double()) * torch.sigmoid(-empty.double())
+    torch.testing.assert_close(torch.sigmoid(found).double(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_three_channels_are_tile_row_and_depth() -> None:
+    inner = Seen()
+    pixels = torch.rand(2, 1, 33, 33)
+    network = TileNetwork(inner, 33, 33, "pad", standardise=True, channels=3).eval()
+    network(pixels, torch.tensor([506, 714]))
+    tile, row, depth = inner.pixels.unbind(1)
+    torch.testing.assert_close(tile, (pixels[:, 0] - 0.47) / 0.16)
+    torch.testing.assert_close(row, torch.linspace(-1, 1, 33).view(1, -1, 1).expand(2, 33, 33))
+    torch.testing.assert_close(depth, torch.tensor([0.0, 1.0]).view(2, 1, 1).expand(2, 33, 33))
+    with pytest.raises(ValueError, match="needs the tiles' depths"):
+        network(pixels)
+
+
+def test_row_and_depth_start_unheard_and_can_be_learnt() -> None:
+    pixels, depth = tiles()
+    wide, narrow = small(channels=3), small()
+    torch.testing.assert_close(wide(pixels, depth), narrow(pixels), rtol=0, atol=1e-5)
+    first = next(layer for layer in wide.inner.encoder.modules() if isinstance(layer, nn.Conv2d))
+    wide(pixels, depth).square().sum().backward()
+    assert (first.weight.grad.abs().amax(dim=(0, 2, 3)) > 0).all()
+
+
+def test_bundled_weights_serve_three_channels() -> None:
+    pixels, depth = tiles()
+    torch.manual_seed(0)
+    narrow = build(Model(**LIGHT), 40).eval()
+    torch.manual_seed(0)
+    wide = build(Model(channels=3, **LIGHT), 40).eval()
+    torch.testing.assert_close(wide(pixels, depth), narrow(pixels), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, EVERYTHING, {"network": "article"}], ids=["plain", "everything", "article"])
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("error::torch.jit.TracerWarning")
+def test_its_graph_can_be_frozen_for_any_number_of_tiles(settings: dict[str, object]) -> None:
+    network = small(**settings)
+    pixels, depth = tiles(5)
+    with torch.no_grad():
+        frozen = torch.jit.freeze(torch.jit.trace(network, (pixels[:2], depth[:2]), check_trace=False))
+        found, expected = torch.sigmoid(frozen(pixels, depth)), torch.sigmoid(network(pixels, depth))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_weights_that_cannot_be_fetched_name_those_that_need_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for encoder in ("resnet18", "tu-resnet18"):
+        with pytest.raises(UserError, match=f"weights of {encoder} cannot be fetched .*; without a network .* bundled"):
+            build(Model(encoder=encoder, weights="imagenet"), 101)
 
 
 @pytest.mark.parametrize(

@@ -140,14 +140,14 @@ def test_swa_keeps_the_mean_of_the_last_quarter_with_statistics_of_its_own(
     from tgs_salt.learning.train import Trainer
 
     seen: list[dict[str, torch.Tensor]] = []
-    epoch = Trainer._epoch
+    epoch = Trainer.epoch
 
     def watch(self: Trainer, number: int) -> float:
         loss = epoch(self, number)
         seen.append({name: tensor.clone() for name, tensor in self.network.state_dict().items()})
         return loss
 
-    monkeypatch.setattr(Trainer, "_epoch", watch)
+    monkeypatch.setattr(Trainer, "epoch", watch)
     settings = MODEL.model_copy(update={"epochs": 8, "average": "swa", "batch_size": 8, "schedule": "constant"})
     network, _ = load_model(run(survey, tmp_path / "m", settings), CPU)
     for name, tensor in network.named_parameters():
@@ -243,7 +243,7 @@ def interrupted(survey: Inputs, output: Path, monkeypatch: pytest.MonkeyPatch) -
     """A training that stopped after its second epoch; the path of its checkpoint."""
     from tgs_salt.learning.train import Trainer
 
-    epoch = Trainer._epoch
+    epoch = Trainer.epoch
 
     def stop(self: Trainer, number: int) -> float:
         if number == 3:
@@ -251,7 +251,7 @@ def interrupted(survey: Inputs, output: Path, monkeypatch: pytest.MonkeyPatch) -
         return epoch(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_epoch", stop)
+        patch.setattr(Trainer, "epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             run(survey, output)
     return output / "resume" / "checkpoint.pt"

@@ -125,7 +125,7 @@ def test_like_nothing(nothing: str | None) -> None:
 # --- sentences
 
 NAMES = "letters, digits, '_', '-' and '.', beginning with a letter or digit"
-LOSS = "a sum of bce, dice, lovasz such as '0.2*bce + lovasz' is expected"
+LOSS = "a sum of bce, dice, focal, lovasz, symmetric_lovasz such as '0.2*bce + lovasz' is expected"
 BAD: list[tuple[dict[str, Any], str]] = [
     # Unknown keys: the full name, and the nearest good one or all that there are.
     ({**MODELS, "fold": {}}, "fold: unknown key, did you mean folds?"),
@@ -137,7 +137,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (model(lr=3, learning_rat=3), f"models.a.lr: unknown key; models.a accepts {', '.join(Model.model_fields)}."),
     (model(augment={"flipp": 1}), "models.a.augment.flipp: unknown key, did you mean models.a.augment.flip?"),
     (model(augment={"vertical": 1}),
-     "models.a.augment.vertical: unknown key; models.a.augment accepts flip, brightness, contrast."),
+     "models.a.augment.vertical: unknown key; models.a.augment accepts flip, shift, scale, rotation, crop, brightness,"
+     " contrast, noise, cutout."),
     ({"model": {"a": {}}}, "model: unknown key, did you mean models?"),
     ({**MODELS, 3: 4}, "3: expected the name of a key, found 3; quote it, or take it out."),
     ({**MODELS, "folds": {True: 4}}, "folds.True: expected the name of a key, found True; quote it, or take it out."),
@@ -170,12 +171,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (model(decoder_channels="64"), "models.a.decoder_channels: expected a list, found '64'."),
     (model(input_size=100),
      "models.a.input_size: expected a whole number, at least 32, a multiple of 32 or null, found 100."),
-    (model(loss="focal"), f"models.a.loss: {LOSS}, found 'focal'."),
+    (model(loss="jaccard"), f"models.a.loss: {LOSS}, found 'jaccard'."),
     (model(loss="bce + bce"), f"models.a.loss: {LOSS}, found 'bce + bce'."),
     (model(loss="0*bce"), f"models.a.loss: {LOSS}, found '0*bce'."),
     (model(loss="1e999*bce"), f"models.a.loss: {LOSS}, found '1e999*bce'."),
     (model(loss="1.2.3*bce"), f"models.a.loss: {LOSS}, found '1.2.3*bce'."),
     (model(loss="-1*bce"), f"models.a.loss: {LOSS}, found '-1*bce'."),
+    (model(channels=2), "models.a.channels: expected one of 1, 3, found 2."),
+    (model(channels=True), "models.a.channels: a number is expected, not yes or no, found True."),
+    (model(attention="se"), "models.a.attention: expected one of none, scse, found 'se'."),
     (model(epochs=0), "models.a.epochs: expected a whole number, at least 1, found 0."),
     (model(epochs="null"), "models.a.epochs: expected a whole number, at least 1, found None."),
     (model(learning_rate=0), "models.a.learning_rate: expected a number, above 0, found 0."),
@@ -186,11 +190,18 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (model(average="nan"), "models.a.average: expected swa or a number, at least 0, below 1, found 'nan'."),
     (model(augment={"flip": 1.5}), "models.a.augment.flip: expected a number, at least 0, at most 1, found 1.5."),
     (model(augment={"flip": True}), "models.a.augment.flip: a number is expected, not yes or no, found True."),
+    (model(augment={"rotation": 90}),
+     "models.a.augment.rotation: expected a number, at least 0, at most 45, found 90."),
+    (model(augment={"crop": 1}), "models.a.augment.crop: expected a number, at least 0, below 1, found 1."),
     (model(keep="first"), "models.a.keep: expected one of last, score, loss, found 'first'."),
     ({"models": {"float": {"epochs": 0}}}, "models.float.epochs: expected a whole number, at least 1, found 0."),
     ({**MODELS, "predict": {"tta": "vertical"}}, "predict.tta: expected one of none, horizontal, found 'vertical'."),
     ({**MODELS, "ensemble": {"weights": {"a": 0.5}}},
      "ensemble.weights.a: expected a whole number, at least 1, found 0.5."),
+    ({"models": {"int": {}}, "ensemble": {"weights": {"int": 0}}},
+     "ensemble.weights.int: expected a whole number, at least 1, found 0."),
+    ({**MODELS, "ensemble": {"weights": "serch"}},
+     "ensemble.weights: expected a section of keys or search, found 'serch'."),
     ({**MODELS, "threshold": {"level": "best"}},
      "threshold.level: expected search or a whole number, at least 0, at most 255, found 'best'."),
     ({**MODELS, "threshold": {"level": 256}},
@@ -216,6 +227,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (model(like="a"), "models.a.like: a -> a is a circle."),
     ({"models": {"a": {"like": "b"}, "b": 3}}, "models.b: expected a section of keys, found 3."),
     # Across keys.
+    (model(attention="scse", decoder_channels=[64, 48, 32, 16, 8]),
+     "models.a.decoder_channels: scse squeezes to a sixteenth, so widths of at least 16 are needed, found"
+     " [64, 48, 32, 16, 8]."),
+    (model(network="article", hypercolumn=True),
+     "models.a.hypercolumn: True is for network: unet, found network: article; drop one of them."),
+    ({"models": {"a": {"channels": "3"}, "b": {"like": "a", "network": "article-described"}}},
+     "models.b.channels: 3 is for network: unet, found network: article-described; drop one of them."),
     (model(init_from="b"), "models.a.init_from: there is no model 'b'; models are a."),
     (model(teacher="b"), "models.a.teacher: there is no model 'b'; models are a."),
     (model(init_from="a"), "models: a -> a is a circle; a stage can only follow another."),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from benchmarks import jobs
 from commands import refused, tgs_salt
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -301,6 +302,17 @@ def test_one_damaged_mask_is_found(
     (folder / "submission.csv").write_text("\n".join(rows) + "\n")
     with pytest.raises(UserError, match=f"line {row + 1}, id {ids[row - 1]}: "):
         check(folder / "submission.csv", folder / "sample.csv", (SIDE, SIDE))
+
+
+@pytest.mark.slow
+def test_memory_stays_bounded(tmp_path: Path) -> None:
+    """2 GB of probabilities; their pages would count if they stayed mapped."""
+    jobs.submission_inputs(tmp_path, 200_000)
+    jobs.sparse_array(tmp_path / "test.npy", np.ones((3, 101, 101), np.uint8), 200_000)
+    cost = jobs.submit(tmp_path, threads=2)
+    assert cost.peak < 500e6
+    with open(tmp_path / "submission.csv") as stream:
+        assert sum(line.endswith(",1 10201\n") for line in stream) == 20_000
 
 
 # --- the command

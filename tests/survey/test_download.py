@@ -1,65 +1,131 @@
-"""Download, with the real client against Kaggle on loopback: what is raised, and what lies on the disk afterwards."""
+"""Download, with the real client against Kaggle on loopback: what a user is told, and what lies on the disk then."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from kaggle_server import KEY, NO_PERMISSION, RULES, SLUG, KaggleServer, competition_archive, zipped
+from kaggle_server import FOREVER, KEY, NO_PERMISSION, RULES, SLUG, KaggleServer, competition_archive
+from kaggle_user import NOTHING, WHOLE, User, fetch, on_disk
 
 from tgs_salt.errors import UserError
 from tgs_salt.survey import kaggle
-from tgs_salt.survey.download import check_archive, download
+from tgs_salt.survey.download import download
 
 QUICK = (0.01, 0.01)
+ASK, GET = "DownloadDataFiles", "bundle"  # the two requests of a download: where it is, and its bytes
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleServer]:
-    with KaggleServer() as server:
-        server.stand_in(monkeypatch, tmp_path / "home")
-        yield server
+# --- what Kaggle and the network do
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    return tmp_path / "data" / SLUG / f"{SLUG}.zip"
+@dataclass(frozen=True)
+class Case:
+    """What goes wrong, by the kind of request; the exit code, a part of what is said, the requests, the pauses."""
+
+    name: str
+    faults: dict[str, list[Any]]
+    code: int
+    says: str
+    requests: list[str]
+    waited: list[float] = field(default_factory=list)
+    options: tuple[object, ...] = ()
+    slow: bool = False  # the client's own back-off, or many attempts
 
 
-def on_disk(archive: Path) -> set[str]:
-    """What lies in the archive's folder, but for the lock."""
-    return {path.name for path in archive.parent.iterdir()} - {f".{SLUG}.lock"}
+def half(whole: bytes) -> bytes:
+    return whole[: len(whole) // 2]
 
 
-def refusal(archive: Path, slug: str = SLUG) -> str:
-    """The sentence of a download that must fail and leave nothing."""
-    with pytest.raises(UserError) as caught:
-        download(slug, archive, pauses=QUICK)
-    assert on_disk(archive) == set()
-    assert KEY not in str(caught.value)
-    return str(caught.value)
+def altered(whole: bytes) -> bytes:
+    """A byte changed, the size unchanged."""
+    place = len(whole) // 3
+    return whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
 
 
-def test_fetches_checks_and_never_asks_again(server: KaggleServer, archive: Path) -> None:
-    seen: list[str] = []
-    download(SLUG, archive, verify=lambda path: seen.append(path.name))
-    assert archive.read_bytes() == server.archive
-    assert seen == [archive.name]
-    assert on_disk(archive) == {f"{SLUG}.zip", f"{SLUG}.json"}
-    manifest = json.loads(archive.with_suffix(".json").read_text())
-    assert manifest["size"] == len(server.archive)
-    assert manifest["client"] == kaggle.version()
-    assert server.requests == ["DownloadDataFiles", "bundle"]
-    download(SLUG, archive)
-    assert len(server.requests) == 2
+LIMIT, BUSY, LOGIN = (429, "TooManyRequests"), (503, "Service Unavailable"), "does this network ask for a login?"
+CASES = [
+    # it passes
+    Case("all is well", {}, 0, "whole, 3.", [ASK, GET]),
+    Case("rate limit", {ASK: [LIMIT]}, 0, "(rate limit). Trying again in 5 s.", [ASK, ASK, GET], [5]),
+    Case("rate limit with Retry-After", {ASK: [(*LIMIT, {"Retry-After": "2"})]}, 0, "(rate limit)",
+         [ASK, ASK, GET], [5]),
+    Case("server error", {ASK: [(500, "Internal Server Error")]}, 0, "server failed", [ASK, ASK, GET], [5]),
+    Case("storage busy", {GET: [BUSY]}, 0, "server failed (503 Server Error", [ASK, GET] * 2, [5], slow=True),
+    Case("link expired", {GET: [(403, "Expired")]}, 0, "link was refused or has run out", [ASK, GET] * 2, [5]),
+    Case("connection reset", {ASK: ["reset"]}, 0, "connection to Kaggle failed", [ASK, ASK, GET], [5]),
+    Case("cut in the body, the client resumes", {GET: ["cut"]}, 0, "whole, 3.", [ASK, GET, GET]),
+    Case("web page for the link, then well", {ASK: ["page"]}, 0, LOGIN, [ASK, ASK, GET]),
+    Case("truncated with an honest length, then well", {GET: [half]}, 0, "Downloading it once more", [ASK, GET] * 2),
+    Case("right size, wrong bytes, then well", {GET: [altered]}, 0, "damaged (Bad CRC-32", [ASK, GET] * 2),
+    Case("no length", {GET: ["no length"]}, 0, "whole, 3.", [ASK, GET], slow=True),
+    Case("no length, ends early, then well", {GET: ["no length, cut"]}, 0, "cut short", [ASK, GET] * 2),
+    Case("cut, then the link expires: an error page in the middle", {GET: ["cut", (403, "Expired"), (403, "Expired")]},
+         0, "whole, 3.", [ASK, GET, GET, GET, ASK, GET], [5], slow=True),
+    Case("cut again and again, until the client gives up", {GET: ["cut", *["reset"] * 5]}, 0,
+         "connection to Kaggle failed", [ASK, *[GET] * 6, ASK, GET, GET], [5], slow=True),
+    # it stays
+    Case("rate limit for ever", {ASK: [LIMIT, FOREVER]}, 1, "Kaggle asks to slow down", [ASK] * 5, [5, 20, 60, 180],
+         slow=True),
+    Case("storage busy for ever", {GET: [BUSY, FOREVER]}, 1, "server failed", [ASK, GET] * 5, [5, 20, 60, 180],
+         slow=True),
+    Case("web page for the link", {ASK: ["page", FOREVER]}, 1, LOGIN, [ASK, ASK], slow=True),
+    Case("web page for the archive", {GET: [lambda _: b"<html>Sign in</html>", FOREVER]}, 1,
+         "twice and wrong both times", [ASK, GET] * 2, slow=True),
+    Case("truncated with an honest length", {GET: [half, FOREVER]}, 1, "twice and wrong both times: "
+         f"{SLUG}.zip: no zip file, or cut short", [ASK, GET] * 2),
+    Case("right size, wrong bytes", {GET: [altered, FOREVER]}, 1, "wrong both times: "
+         f"{SLUG}.zip: damaged (Bad CRC-32", [ASK, GET] * 2, slow=True),
+    Case("another number of tiles", {GET: [lambda _: competition_archive(), FOREVER]}, 1,
+         "20 test images in train.zip and test.zip; expected 24 train images, 24 train masks and 10 test images",
+         [ASK, GET] * 2),
+    Case("never answers", {ASK: ["hang", FOREVER]}, 1, "did not end in the time given: run it again", [ASK],
+         options=("--timeout", 4)),
+    Case("never answers, time left", {ASK: ["hang"]}, 0, "Nothing arrived for 4 s. Trying again in 5 s.",
+         [ASK, ASK, GET], [5], options=("--stall", 4)),
+    # Kaggle says no
+    Case("rules", {ASK: [(403, RULES)]}, 1, f"accept them at https://www.kaggle.com/competitions/{SLUG}/rules", [ASK]),
+    Case("wrong slug", {ASK: [(403, NO_PERMISSION)]}, 1, f"knows no competition '{SLUG}' that this account", [ASK]),
+    Case("unknown slug", {ASK: [(404, "Not found")]}, 1, f"knows no competition '{SLUG}' that this account", [ASK],
+         slow=True),
+    Case("signed out", {ASK: [(401, "Unauthenticated")]}, 1, "does not accept the credentials in KAGGLE_USERNAME",
+         [ASK], slow=True),
+]  # fmt: skip
+
+
+def rows(cases: list[Any]) -> list[Any]:
+    return [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.slow else []) for case in cases]
+
+
+@pytest.mark.parametrize("case", rows(CASES))
+def test_what_kaggle_and_the_network_do(server: KaggleServer, user: User, archive: Path, case: Case) -> None:
+    server.faults.update({kind: list(faults) for kind, faults in case.faults.items()})
+    ended = fetch(user, archive, *case.options)
+    assert ended.code == case.code, ended.said
+    assert case.says in (ended.error if case.code else ended.said)
+    assert server.requests == case.requests
+    assert ended.waited == case.waited
+    if case.code == 0:
+        assert on_disk(archive) == WHOLE
+        assert archive.read_bytes() == server.archive
+        assert fetch(user, archive).code == 0
+        assert len(server.requests) == len(case.requests), "fetched once"
+    else:
+        assert on_disk(archive) == NOTHING
+    assert psutil.Process().children(recursive=True) == []
+
+
+# --- what lies there already, and what happens beside it
 
 
 def test_takes_an_archive_that_lies_there(server: KaggleServer, archive: Path) -> None:
@@ -68,6 +134,38 @@ def test_takes_an_archive_that_lies_there(server: KaggleServer, archive: Path) -
     download(SLUG, archive)
     assert json.loads(archive.with_suffix(".json").read_text())["origin"] == "found here"
     assert server.requests == []
+
+
+def test_takes_a_browser_download_from_data(server: KaggleServer, user: User, archive: Path) -> None:
+    dropped = archive.parent.parent / archive.name
+    dropped.parent.mkdir(parents=True)
+    dropped.write_bytes(half(server.archive))
+    ended = fetch(user, archive)
+    assert ended.code == 1
+    assert f"{dropped}: no zip file, or cut short: replace it by a whole archive, or remove it" in ended.error
+    assert dropped.exists() and on_disk(archive) == NOTHING
+    dropped.write_bytes(server.archive)
+    assert fetch(user, archive).code == 0
+    assert on_disk(archive) == WHOLE and not dropped.exists()
+    assert archive.read_bytes() == server.archive
+    assert server.requests == []
+
+
+def test_the_manifest(server: KaggleServer, user: User, archive: Path) -> None:
+    assert fetch(user, archive).code == 0
+    manifest = json.loads(archive.with_suffix(".json").read_text())
+    with zipfile.ZipFile(archive) as opened:
+        sizes = {name: len(opened.read(name)) for name in opened.namelist()}
+    assert manifest.pop("checked")[:2] == "20"
+    assert manifest == {
+        "competition": SLUG,
+        "archive": f"{SLUG}.zip",
+        "size": len(server.archive),
+        "sha256": hashlib.sha256(server.archive).hexdigest(),
+        "origin": "kaggle",
+        "client": kaggle.version(),
+        "members": sizes,
+    }
 
 
 def test_leaves_a_damaged_archive_that_lies_there(server: KaggleServer, archive: Path) -> None:
@@ -79,92 +177,10 @@ def test_leaves_a_damaged_archive_that_lies_there(server: KaggleServer, archive:
     assert server.requests == []
 
 
-def test_no_credentials(server: KaggleServer, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KAGGLE_USERNAME")
-    monkeypatch.delenv("KAGGLE_KEY")
-    said = refusal(archive)
-    for place in ("KAGGLE_API_TOKEN", "~/.kaggle/access_token", "KAGGLE_USERNAME with KAGGLE_KEY", "kaggle.json"):
-        assert place in said
-    assert f"save it as {archive}" in said
-    assert server.requests == []
-
-
-def test_credentials_that_kaggle_does_not_accept(server: KaggleServer, archive: Path) -> None:
-    server.faults["DownloadDataFiles"] = [(401, "Unauthenticated")]
-    assert "does not accept the credentials in KAGGLE_USERNAME with KAGGLE_KEY:" in refusal(archive)
-    assert server.requests == ["DownloadDataFiles"]
-
-
-def test_rules_not_accepted(server: KaggleServer, archive: Path) -> None:
-    server.faults["DownloadDataFiles"] = [(403, RULES)]
-    assert f"https://www.kaggle.com/competitions/{SLUG}/rules" in refusal(archive)
-    assert server.requests == ["DownloadDataFiles"]
-
-
-@pytest.mark.parametrize("answer", [(403, NO_PERMISSION), (404, "Not found")])
-def test_a_slug_that_kaggle_does_not_know(server: KaggleServer, archive: Path, answer: tuple[int, str]) -> None:
-    server.faults["DownloadDataFiles"] = [answer]
-    said = refusal(archive, "tgs-slat")
-    assert "no competition 'tgs-slat'" in said
-    assert "/rules" not in said
-    assert server.requests == ["DownloadDataFiles"]
-
-
 def test_a_slug_that_is_none() -> None:
     with pytest.raises(UserError, match="no competition slug"):
         download("--help", Path("never/used.zip"))
     assert not Path("never").exists()
-
-
-def test_rate_limit_and_server_error_pass(server: KaggleServer, archive: Path) -> None:
-    server.faults["DownloadDataFiles"] = [(429, "TooManyRequests")]
-    server.faults["bundle"] = [(503, "Service Unavailable")]
-    download(SLUG, archive, pauses=QUICK)
-    assert archive.read_bytes() == server.archive
-    assert server.count("DownloadDataFiles") == 3
-
-
-def test_a_failure_that_stays_ends_without_the_signed_link(server: KaggleServer, archive: Path) -> None:
-    server.faults["bundle"] = [(503, "Service Unavailable")] * 3
-    said = refusal(archive)
-    assert "server failed" in said
-    assert "secretsignature" not in said
-    assert server.count("bundle") == 3
-
-
-def test_cut_short_with_an_honest_length(server: KaggleServer, archive: Path) -> None:
-    server.archive = server.archive[: len(server.archive) // 2]
-    assert "wrong both times" in refusal(archive)
-    assert server.count("bundle") == 2
-
-
-def test_wrong_bytes_heal_at_the_second_attempt(server: KaggleServer, archive: Path) -> None:
-    wrong = bytearray(server.archive)
-    wrong[len(wrong) // 2] ^= 0xFF
-    server.faults["bundle"] = [bytes(wrong)]
-    download(SLUG, archive)
-    assert archive.read_bytes() == server.archive
-    assert on_disk(archive) == {f"{SLUG}.zip", f"{SLUG}.json"}
-    assert server.count("bundle") == 2
-
-
-def test_wrong_contents_are_named(server: KaggleServer, archive: Path) -> None:
-    def no_such_layout(path: Path) -> None:
-        raise UserError(f"{path}: masks are missing.")
-
-    with pytest.raises(UserError, match=f"wrong both times: {SLUG}.zip: masks are missing"):
-        download(SLUG, archive, verify=no_such_layout)
-    assert on_disk(archive) == set()
-
-
-def test_a_server_that_never_answers(server: KaggleServer, archive: Path) -> None:
-    server.faults["DownloadDataFiles"] = ["hang"]
-    began = time.monotonic()
-    with pytest.raises(UserError, match="did not end in the time given"):
-        download(SLUG, archive, timeout=2)
-    assert time.monotonic() - began < 8
-    assert on_disk(archive) == set()
-    assert psutil.Process().children(recursive=True) == []
 
 
 def test_a_stalled_client_is_ended_and_what_arrived_is_kept(server: KaggleServer, archive: Path) -> None:
@@ -192,58 +208,6 @@ def test_ending_the_job_ends_the_client(server: KaggleServer, archive: Path) -> 
     assert clients
     assert not any(client.is_running() for client in clients)
     assert on_disk(archive) == set()
-
-
-@pytest.mark.slow  # the client's own pause before it asks again
-def test_an_error_body_in_the_middle_is_not_resumed(server: KaggleServer, archive: Path) -> None:
-    server.faults["bundle"] = ["cut", (403, "Expired"), (403, "Expired")]
-    download(SLUG, archive, pauses=QUICK)
-    assert archive.read_bytes() == server.archive
-    assert server.count("DownloadDataFiles") == 2
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_damage_inside_an_inner_archive_is_found(tmp_path: Path, method: int) -> None:
-    inner = bytearray(zipped({"images/a.png": bytes(1000)}, zipfile.ZIP_STORED))
-    inner[500] ^= 0xFF  # the outer checksum is of these bytes, so only the inner one tells
-    path = tmp_path / "a.zip"
-    path.write_bytes(zipped({"train.zip": bytes(inner)}, method))
-    with pytest.raises(UserError, match="damaged"):
-        check_archive(path)
-
-
-def test_what_is_no_archive(tmp_path: Path) -> None:
-    path = tmp_path / "a.zip"
-    path.write_bytes(b"<!DOCTYPE html><title>Sign in</title>")
-    with pytest.raises(UserError, match="a web page"):
-        check_archive(path)
-    locked = bytearray(zipped({"a": b"b"}))
-    locked[6] |= 1  # the encryption flag, in the member's header and in the directory
-    locked[locked.index(b"PK\x01\x02") + 8] |= 1
-    path.write_bytes(bytes(locked))
-    with pytest.raises(UserError, match="encrypted"):
-        check_archive(path)
-    path.write_bytes(zipped({}))
-    with pytest.raises(UserError, match="empty"):
-        check_archive(path)
-    path.write_bytes(competition_archive())
-    check_archive(path)
-
-
-def test_nothing_secret_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("KAGGLE_USERNAME", "alice")
-    monkeypatch.setenv("KAGGLE_KEY", KEY)
-    (tmp_path / ".kaggle").mkdir()
-    (tmp_path / ".kaggle" / "access_token").write_text("tokentokentoken\n")
-    said = kaggle.redact(
-        f"Authorization: Basic YWxpY2U6aw==\n{{'Authorization': 'Bearer abc.def'}} key {KEY}, tokentokentoken "
-        "https://x/a.zip?Signature=s1&Expires=2&X-Goog-Signature=s2 https://y?upload_id=s3 the end"
-    )
-    for secret in ("YWxpY2U6aw", "abc.def", KEY, "tokentokentoken", "s1", "s2", "s3"):
-        assert secret not in said
-    assert "Expires=2" in said
-    assert said.endswith("the end")
 
 
 def test_what_the_client_is_given(monkeypatch: pytest.MonkeyPatch, server: KaggleServer) -> None:

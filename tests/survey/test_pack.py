@@ -441,13 +441,15 @@ def test_bad_surveys_are_refused(tmp_path: Path, damage: Damage) -> None:
 @pytest.mark.parametrize(
     ("counts", "sentence"),
     [
-        ({"train_tiles": 4000}, "24 labelled tiles, expected 4,000; fetch the survey again, or set survey.train_tiles"),
-        ({"test_tiles": 9}, "10 test tiles, expected 9; fetch the survey again, or set survey.test_tiles"),
+        ({"train_tiles": 4000}, "4,000 train images, 4,000 train masks and any number of test images"),
+        ({"test_tiles": 9}, "any number of train images, any number of train masks and 9 test images"),
     ],
 )
 def test_another_number_of_tiles(tmp_path: Path, counts: dict[str, int], sentence: str) -> None:
     survey = make_survey(tmp_path / "survey")
-    with pytest.raises(UserError, match=re.escape(f"{survey}: {sentence} to what is right for it.")):
+    found = "24 train images, 24 train masks, 10 test images in train.zip and test.zip"
+    advice = "fetch the survey again, or set survey.train_tiles and survey.test_tiles to what is right for it."
+    with pytest.raises(UserError, match=re.escape(f"{survey}: {found}; expected {sentence}: {advice}")):
         pack(survey, tmp_path / "packed", Survey(source="directory", directory="x", **counts))
     pack(survey, tmp_path / "packed", Survey(source="directory", directory="x", train_tiles=24, test_tiles=10))
 

@@ -87,3 +87,11 @@ def test_a_drawn_survey_is_sent_to_nobody(tmp_path: Path) -> None:
     asked = snakes.dry_run(tmp_path, snakes.tiny(), "submit")
     assert asked.code == 1
     assert "submit: this survey is synthetic, there is nobody to send it to; set survey.source." in asked.output
+
+
+def test_shards_of_the_test_tiles_are_jobs(tmp_path: Path) -> None:
+    whole = snakes.dry_run(tmp_path, snakes.tiny())
+    parted = snakes.dry_run(tmp_path, snakes.tiny(predict={"shards": 3}))
+    test = {f"predict base {fold} test" for fold in (0, 1)}
+    shards = {f"predict_shard base {fold} {shard}" for fold in (0, 1) for shard in range(3)}
+    assert parted.names == whole.names - test | shards | {f"gather base {fold}" for fold in (0, 1)}

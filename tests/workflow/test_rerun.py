@@ -26,6 +26,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "level": ({"threshold": {"level": 128}}, DECISION),
     "smallest area": ({"threshold": {"min_area": 5}}, DECISION),
     "votes": ({"ensemble": {"weights": {"tuned": 2}}}, BELOW),
+    "searched votes": ({"ensemble": {"weights": "search"}}, BELOW),
     "one voter less": ({"ensemble": {"models": ["tuned"]}}, BELOW),
     "one voter more": (
         {"ensemble": {"models": ["tuned", "student", "idle"]}},

@@ -20,7 +20,7 @@ os.environ.update(
 from tgs_salt import files
 from tgs_salt.errors import UserError
 from tgs_salt.settings import load
-from tgs_salt.survey import SYNTHETIC_FILES, synthetic_folder
+from tgs_salt.survey import SYNTHETIC_FILES, mounted, synthetic_folder
 
 
 def checked_settings():
@@ -32,6 +32,8 @@ def checked_settings():
 
 SETTINGS = checked_settings()
 SURVEY = SETTINGS.survey
+# In a Kaggle notebook the competition lies there already; it is then read in place, like a directory.
+MOUNT = mounted(SURVEY.competition) if SURVEY.source == "kaggle" else None
 # What must never cause a rerun goes to the jobs by the environment: a parameter would be compared.
 os.environ.update(TGS_SALT_RUNTIME=json.dumps({"runtime": SETTINGS.runtime.model_dump()}))
 
@@ -61,12 +63,17 @@ def survey_section(*keys):
     return json.dumps({"survey": SURVEY.model_dump(mode="json", include=set(keys))}, sort_keys=True)
 
 
+def predict_section():
+    """`predict` without the number of shards, which changes no byte."""
+    return json.dumps({"predict": SETTINGS.predict.model_dump(mode="json", exclude={"shards"})}, sort_keys=True)
+
+
 def survey_place():
     """The folder or zip that pack reads."""
     if SURVEY.source == "synthetic":
         return synthetic_folder(SURVEY)
     if SURVEY.source == "kaggle":
-        return f"data/{SURVEY.competition}/{SURVEY.competition}.zip"
+        return MOUNT or f"data/{SURVEY.competition}/{SURVEY.competition}.zip"
     return os.path.expanduser(SURVEY.directory)
 
 
@@ -75,7 +82,7 @@ def survey_files():
     place = survey_place()
     if SURVEY.source == "synthetic":
         return [f"{place}/{name}" for name in SYNTHETIC_FILES]
-    if SURVEY.source == "kaggle":
+    if SURVEY.source == "kaggle" and not MOUNT:
         return [f"data/{SURVEY.competition}/{SURVEY.competition}.json"]
     if os.path.isfile(place):
         return [place]

@@ -5,6 +5,7 @@ rule ensemble:
     input:
         oof=predictions("oof"),
         test=predictions("test"),
+        masks="<results>/survey/train_masks.npy",
         tiles="<results>/survey/tiles.csv",
         folds="<results>/folds.csv",
     output:
@@ -15,6 +16,7 @@ rule ensemble:
         "<results>/ensemble/ensemble.log",
     conda:
         "../../envs/tgs-salt.yaml"
+    threads: 4
     params:
         settings=section(ensemble=SETTINGS.ensemble, folds=SETTINGS.folds),
         models=",".join(SETTINGS.voters),
@@ -22,8 +24,9 @@ rule ensemble:
         test=repeated("test"),
         folder=subpath(output.weights, parent=True),
     shell:
-        "python -m tgs_salt ensemble --settings {params.settings:q} --models {params.models:q} --tiles {input.tiles:q}"
-        " --folds {input.folds:q} {params.oof} {params.test} --output {params.folder:q} 2> {log:q}"
+        "python -m tgs_salt ensemble --settings {params.settings:q} --models {params.models:q} {params.oof}"
+        " {params.test} --masks {input.masks:q} --tiles {input.tiles:q} --folds {input.folds:q}"
+        " --output {params.folder:q} --threads {threads} 2> {log:q}"
 
 
 rule threshold:
@@ -53,7 +56,7 @@ rule threshold:
         "../../envs/tgs-salt.yaml"
     threads: 4
     params:
-        settings=section(threshold=SETTINGS.threshold, folds=SETTINGS.folds),
+        settings=section(threshold=SETTINGS.threshold, folds=SETTINGS.folds, ensemble=SETTINGS.ensemble),
         models=",".join(SETTINGS.voters),
         oof=repeated("oof"),
         folder=subpath(output.decision, parent=True),
@@ -78,6 +81,26 @@ rule submission:
     shell:
         "python -m tgs_salt submission --test {input.test:q} --decision {input.decision:q} --tiles {input.tiles:q}"
         " --output {output:q} --threads {threads} 2> {log:q}"
+
+
+# Only on request: `snakemake export --cores 1`, for `tgs-salt segment`.
+rule export:
+    input:
+        collect("<results>/models/{model}/fold{fold}/model.pt", model=SETTINGS.voters, fold=SETTINGS.folds.used),
+        "<results>/ensemble/weights.json",
+        decision="<results>/threshold.json",
+    output:
+        "<results>/bundle.zip",
+    log:
+        "<results>/export.log",
+    localrule: True
+    conda:
+        "../../envs/tgs-salt.yaml"
+    params:
+        settings=predict_section(),
+        experiment=subpath(input.decision, parent=True),
+    shell:
+        "python -m tgs_salt export {params.experiment:q} --settings {params.settings:q} --output {output:q} 2> {log:q}"
 
 
 # Only on request: `snakemake submit --cores 1`.

@@ -16,7 +16,7 @@ if SURVEY.source == "synthetic":
         shell:
             "python -m tgs_salt synthesise --settings {params.settings:q} --output {params.folder:q} 2> {log:q}"
 
-elif SURVEY.source == "kaggle":
+elif SURVEY.source == "kaggle" and not MOUNT:
 
     # The zip itself is no output: Snakemake deletes outputs before a job, and it may be somebody's only copy.
     rule download:
@@ -28,10 +28,12 @@ elif SURVEY.source == "kaggle":
         conda:
             "../../envs/tgs-salt.yaml"
         params:
+            settings=survey_section("source", "train_tiles", "test_tiles"),
             competition=SURVEY.competition,
             archive=survey_place(),
         shell:
-            "python -m tgs_salt download --competition {params.competition:q} --archive {params.archive:q} 2> {log:q}"
+            "python -m tgs_salt download --settings {params.settings:q} --competition {params.competition:q}"
+            " --archive {params.archive:q} 2> {log:q}"
 
 
 rule pack:

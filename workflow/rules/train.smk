@@ -4,7 +4,9 @@
 wildcard_constraints:
     model="[^/]+",
     fold="[0-9]+",
-    split="oof|test",
+    shard="[0-9]+",
+    # Test tiles in parts are the business of `predict_shard` and `gather`.
+    split="oof|test" if SETTINGS.predict.shards == 1 else "oof",
 
 
 rule train:
@@ -52,8 +54,51 @@ rule predict:
     resources:
         gpu=1,
     params:
-        settings=section(predict=SETTINGS.predict),
+        settings=predict_section(),
     shell:
         "python -m tgs_salt predict --split {wildcards.split} --gpus {resources.gpu} --settings {params.settings:q}"
         " --model {input.model:q} --images {input.images:q} --tiles {input.tiles:q} --folds {input.folds:q}"
         " --output {output:q} 2> {log:q}"
+
+
+if SETTINGS.predict.shards > 1:
+
+    rule predict_shard:
+        input:
+            model="<results>/models/{model}/fold{fold}/model.pt",
+            images="<results>/survey/test_images.npy",
+            tiles="<results>/survey/tiles.csv",
+            folds="<results>/folds.csv",
+        output:
+            temp("<results>/models/{model}/fold{fold}/test/{shard}-of-{shards}.npy"),
+        log:
+            "<results>/models/{model}/fold{fold}/test/{shard}-of-{shards}.log",
+        conda:
+            "../../envs/tgs-salt.yaml"
+        threads: lambda wildcards: SETTINGS.models[wildcards.model].threads
+        resources:
+            gpu=1,
+        params:
+            settings=predict_section(),
+        shell:
+            "python -m tgs_salt predict --split test --shard {wildcards.shard}/{wildcards.shards}"
+            " --gpus {resources.gpu} --settings {params.settings:q} --model {input.model:q} --images {input.images:q}"
+            " --tiles {input.tiles:q} --folds {input.folds:q} --output {output:q} 2> {log:q}"
+
+    rule gather:
+        input:
+            part=collect(
+                "<results>/models/{{model}}/fold{{fold}}/test/{shard}-of-{shards}.npy",
+                shard=range(SETTINGS.predict.shards),
+                shards=SETTINGS.predict.shards,
+            ),
+        output:
+            "<results>/models/{model}/fold{fold}/test.npy",
+        log:
+            "<results>/models/{model}/fold{fold}/gather.log",
+        conda:
+            "../../envs/tgs-salt.yaml"
+        params:
+            parts=repeated("part"),
+        shell:
+            "python -m tgs_salt gather {params.parts} --output {output:q} 2> {log:q}"

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from tgs_salt.decision.votes import Scores, Weights, weighted_mean
 from tgs_salt.errors import UserError
 from tgs_salt.kernels import histogram
 
@@ -35,7 +36,7 @@ def choose(table: np.ndarray, tiles: int, level: Fixed = "search", min_area: Fix
 
 @dataclass(frozen=True)
 class CrossFit:
-    """Scores with the pair chosen on the other parts: over all tiles, and per part."""
+    """Scores with everything chosen on the other parts: over all tiles, and per part."""
 
     score: float
     by_part: dict[int, float]
@@ -47,18 +48,43 @@ def cross_fit(
 ) -> tuple[Choice, CrossFit, np.ndarray]:  # fmt: skip
     """The best pair on all tiles, the scores when each of the parts (`part`: (n,) int) is left out, and the table."""
     of_tiles = histograms(probabilities, truth, threads)
-    names = np.unique(part)
-    tables = {int(name): histogram.score_table(of_tiles, np.flatnonzero(part == name), threads) for name in names}
+    tables = {name: histogram.score_table(of_tiles, part == name, threads) for name in _names(part)}
     total = sum(tables.values())
     assert isinstance(total, np.ndarray)
-    by_part, tenths = {}, 0
+    reached = {}
     for name, table in tables.items():
-        own = int((part == name).sum())
-        picked = choose(total - table, len(truth) - own, level, min_area)
-        reached = int(table[picked.threshold, picked.min_area])
-        by_part[name] = reached / (10 * own)
-        tenths += reached
-    return choose(total, len(truth), level, min_area), CrossFit(tenths / (10 * len(truth)), by_part), total
+        picked = choose(total - table, int((part != name).sum()), level, min_area)
+        reached[name] = int(table[picked.threshold, picked.min_area])
+    return choose(total, len(truth), level, min_area), _cross_fit(reached, part), total
+
+
+def cross_fit_votes(
+    scores: Scores, part: np.ndarray, level: Fixed = "search", min_area: Fixed = "search"
+) -> tuple[CrossFit, dict[int, Weights]]:
+    """As `cross_fit`, of models whose weights are searched too: per part, all are chosen on the others.
+
+    Returns the scores and the weights that each part was scored with. `scores` knows the same parts.
+    """
+    reached, weights = {}, {}
+    for name in _names(part):
+        weights[name] = scores.search(left_out=name)
+        mean = weighted_mean(scores.votes, list(weights[name]), scores.threads)
+        of_tiles = histograms(mean, scores.truth, scores.threads)
+        others = histogram.score_table(of_tiles, part != name, scores.threads)
+        picked = choose(others, int((part != name).sum()), level, min_area)
+        own = histogram.score_table(of_tiles, part == name, scores.threads)
+        reached[name] = int(own[picked.threshold, picked.min_area])
+    return _cross_fit(reached, part), weights
+
+
+def _names(part: np.ndarray) -> list[int]:
+    return [int(name) for name in np.unique(part)]
+
+
+def _cross_fit(tenths: dict[int, int], part: np.ndarray) -> CrossFit:
+    """From tenths of score, summed over the tiles of each part."""
+    by_part = {name: reached / (10 * int((part == name).sum())) for name, reached in tenths.items()}
+    return CrossFit(sum(tenths.values()) / (10 * len(part)), by_part)
 
 
 def histograms(probabilities: np.ndarray, truth: np.ndarray, threads: int = 1) -> np.ndarray:

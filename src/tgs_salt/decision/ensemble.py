@@ -2,7 +2,8 @@
 
     python -m tgs_salt ensemble --settings '{"ensemble": {...}, "folds": {...}}' --oof ... --test ... --output ...
 
-Votes are whole numbers and so is the mean: the same bytes on every machine.
+Votes are whole numbers (`ensemble.weights`: equal, as set, or searched) and so is the mean: the same bytes on every
+machine.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tgs_salt import files
+from tgs_salt.decision.votes import Scores, out_of_fold, weighted_mean
 from tgs_salt.errors import UserError
 from tgs_salt.log import logger, progress
 from tgs_salt.settings import Ensemble
@@ -19,18 +21,17 @@ from tgs_salt.survey.folds import read_folds
 from tgs_salt.survey.tiles import read_tiles
 
 CHUNK = 1024
-MOST_VOTES = (2**32 - 1) // (2 * 255 + 1)  # twice their sum and the rounding fit an uint32
 
 
 def ensemble(
     settings: Ensemble, *, models: list[str], used: list[int], oof: list[Path], test: list[Path],
-    tiles: Path, folds: Path, output: Path,
+    masks: Path, tiles: Path, folds: Path, output: Path, threads: int = 1,
 ) -> None:  # fmt: skip
     """Write oof.npy and test.npy, uint8 (n, side, side) in tiles.csv order, and weights.json into `output`.
 
     `oof` and `test` are the predictions of each model in turn, and of each used fold within it. A train tile gets the
-    vote of the models that did not see it; tiles of folds that are not used stay zero. Raises UserError if an array
-    does not fit its tiles.
+    vote of the models that did not see it; tiles of folds that are not used stay zero. Weights are equal, as set, or
+    searched: those that score best out of fold against `masks`. Raises UserError if an array does not fit its tiles.
     """
     wanted = len(models) * len(used)
     if len(oof) != wanted or len(test) != wanted:
@@ -38,13 +39,20 @@ def ensemble(
             f"ensemble: {len(models)} models on {len(used)} folds make {wanted} predictions, "
             f"found {len(oof)} --oof and {len(test)} --test."
         )
-    weights = [settings.weights.get(model, 1) for model in models]
     train = read_tiles(tiles, "train")
     fold_of = read_folds(folds, train["id"])
     count = len(read_tiles(tiles, "test"))
     side = files.read_array(test[0], (count, None, None)).shape[1:]
 
     by_model = [oof[first : first + len(used)] for first in range(0, wanted, len(used))]
+    if settings.weights == "search":
+        rows = np.flatnonzero(np.isin(fold_of, used))
+        truth = np.asarray(files.read_array(masks, (len(train), *side))[rows]).view(bool)
+        votes = [out_of_fold(paths, used, fold_of[rows], side) for paths in by_model]
+        weights = list(Scores(votes, truth, fold_of[rows], threads).search())
+        del votes
+    else:
+        weights = [settings.weights.get(model, 1) for model in models]
     with (
         files.filling_array(output / "oof.npy", (len(train), *side)) as filled,
         progress("ensemble oof", wanted) as done,
@@ -53,33 +61,19 @@ def ensemble(
             rows = np.flatnonzero(fold_of == fold)
             votes = [files.read_array(paths[index], (len(rows), *side)) for paths in by_model]
             for part in _parts(len(rows)):
-                filled[rows[part]] = weighted_mean([vote[part] for vote in votes], weights)
+                filled[rows[part]] = weighted_mean([vote[part] for vote in votes], weights, threads)
             done.advance(len(votes))
 
     every = [files.read_array(path, (count, *side)) for path in test]
     every_weight = [weight for weight in weights for _ in used]
     with files.filling_array(output / "test.npy", (count, *side)) as filled, progress("ensemble test", count) as done:
         for part in _parts(count):
-            filled[part] = weighted_mean([vote[part] for vote in every], every_weight)
+            filled[part] = weighted_mean([vote[part] for vote in every], every_weight, threads)
             done.advance(part.stop - part.start)
+            files.forget(filled, *every)
     files.write_json(output / "weights.json", {"weights": dict(zip(models, weights, strict=True)), "folds": used})
-    logger.info(f"ensemble of {', '.join(f'{w} x {m}' for m, w in zip(models, weights, strict=True))}")
-
-
-def weighted_mean(votes: list[np.ndarray], weights: list[int]) -> np.ndarray:
-    """The mean of uint8 arrays of one shape, weighted by whole numbers, rounded half up; uint8.
-
-    A byte b stands for probabilities from b/256 to (b+1)/256, so rounding keeps the mean of the middles.
-    """
-    total = sum(weights)
-    if total > MOST_VOTES:
-        raise UserError(
-            f"ensemble.weights: {total:,} votes are too many; set smaller whole numbers of the same ratios."
-        )
-    summed = np.zeros(votes[0].shape, np.uint32)
-    for vote, weight in zip(votes, weights, strict=True):
-        summed += np.multiply(vote, weight, dtype=np.uint32)
-    return ((2 * summed + total) // (2 * total)).astype(np.uint8)
+    how = "searched" if settings.weights == "search" else "as set"
+    logger.info(f"ensemble of {', '.join(f'{w} x {m}' for m, w in zip(models, weights, strict=True))} ({how})")
 
 
 def _parts(count: int) -> list[slice]:

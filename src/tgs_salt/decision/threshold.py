@@ -4,12 +4,12 @@
 
 A pixel is salt where its byte is at least the threshold (0..255); a tile with fewer salt pixels than the minimum area
 is empty. Every pair is tried, exactly. The pair's own score flatters it a little; the cross-fitted score does not:
-there each part of the tiles is scored with the pair chosen on the other parts.
+there each part of the tiles is scored with the pair chosen on the other parts, and with votes searched on them too
+where `ensemble` searched for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from tgs_salt import files
-from tgs_salt.decision.choice import Choice, CrossFit, Fixed, choose, cross_fit, histograms
+from tgs_salt.decision.choice import Choice, CrossFit, Fixed, choose, cross_fit, cross_fit_votes, histograms
+from tgs_salt.decision.votes import Scores, Weights, out_of_fold
 from tgs_salt.errors import UserError
 from tgs_salt.kernels import histogram, metric
 from tgs_salt.log import announce, logger
@@ -41,12 +42,13 @@ def search(
 
 def threshold(
     settings: Threshold, fold_settings: Folds, *, models: list[str], ensemble: Path, oof: list[Path], masks: Path,
-    tiles: Path, folds: Path, output: Path, threads: int = 1,
+    tiles: Path, folds: Path, output: Path, votes_searched: bool = False, threads: int = 1,
 ) -> None:  # fmt: skip
     """Write threshold.json (the decision), threshold.csv (the score at each threshold) and scores.csv (each model and
     fold by itself) into `output`.
 
     `ensemble` is the ensemble's oof.npy; `oof` the predictions of each model in turn and of each used fold within it.
+    `votes_searched` says that the ensemble's weights were chosen by their score on these tiles.
     """
     used = fold_settings.used
     if len(oof) != len(models) * len(used):
@@ -67,31 +69,25 @@ def threshold(
     table = read_table(folds, FOLD_COLUMNS).iloc[rows]
     part = fold_of if over == "folds" else assign(table, settings.parts, fold_settings.seed)
 
+    by_model = {
+        model: out_of_fold(oof[first * len(used) : (first + 1) * len(used)], used, fold_of, truth.shape[1:])
+        for first, model in enumerate(models)
+    }
     scores: list[dict[str, Any]] = []
-    for name, predicted in _candidates(together, models, used, oof, fold_of):
+    for name, predicted in [("ensemble", together), *by_model.items()]:
         choice, fitted, sums = cross_fit(predicted, truth, part, settings.level, settings.min_area, threads)
         at_half = metric.score_bytes(predicted, truth, metric.HALF, threads=threads)
-        scores += _by_fold(name, used, fold_of, at_half, fitted, over)
         if name == "ensemble":
-            _write_decision(output, choice, fitted, sums, at_half, over, used, models)
+            weights = None
+            if votes_searched:
+                votes = Scores(list(by_model.values()), truth, part, threads)
+                fitted, weights = cross_fit_votes(votes, part, settings.level, settings.min_area)
+            _write_decision(output, choice, fitted, sums, at_half, over, used, models, weights)
+        scores += _by_fold(name, used, fold_of, at_half, fitted, over)
         logger.info(
             f"{name}: cross-fitted {fitted.score:.4f}, in-sample {choice.score:.4f}, at 0.5 {at_half.mean():.4f}"
         )
     files.write_text(output / "scores.csv", pd.DataFrame(scores).to_csv(index=False, lineterminator="\n"))
-
-
-def _candidates(
-    together: np.ndarray, models: list[str], used: list[int], oof: list[Path], fold_of: np.ndarray
-) -> Iterator[tuple[str, np.ndarray]]:
-    """The ensemble's and each model's out-of-fold bytes, in the order of the tiles of the used folds."""
-    yield "ensemble", together
-    for first, model in enumerate(models):
-        predicted = np.empty_like(together)
-        for index, fold in enumerate(used):
-            rows = np.flatnonzero(fold_of == fold)
-            path = oof[first * len(used) + index]
-            predicted[rows] = files.read_array(path, (len(rows), *together.shape[1:]))
-        yield model, predicted
 
 
 def _by_fold(
@@ -109,7 +105,7 @@ def _by_fold(
 
 def _write_decision(
     output: Path, choice: Choice, fitted: CrossFit, sums: np.ndarray, at_half: np.ndarray, over: str,
-    used: list[int], models: list[str],
+    used: list[int], models: list[str], weights: dict[int, Weights] | None,
 ) -> None:  # fmt: skip
     tiles = len(at_half)
     curve = pd.DataFrame(
@@ -127,6 +123,10 @@ def _write_decision(
         "threshold": choice.threshold, "min_area": choice.min_area, "score_at_half": float(at_half.mean()),
         "tiles": tiles, "folds": used, "models": models,
     }  # fmt: skip
+    if weights is not None:
+        summary["cross_fitted_weights"] = {
+            part: dict(zip(models, given, strict=True)) for part, given in weights.items()
+        }
     files.write_json(output / "threshold.json", summary)
     announce(
         f"cross-fitted score {fitted.score:.4f} over {over}, in-sample {choice.score:.4f}: "

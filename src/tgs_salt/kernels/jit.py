@@ -2,8 +2,9 @@
 
 Kernels release the interpreter's lock, so plain threads run them side by side: numba's own parallel layer would add
 its start-up, its thread count and its fork hazards to every job. They compile on their first call and are then kept
-in numba's cache, which watches one file at a time: a kernel must not call a compiled function of another file, or an
-edit there would go unnoticed.
+in numba's cache: in NUMBA_CACHE_DIR if that is set, else beside the sources, else in the user's own cache folder, and
+where none of these can be written each process compiles for itself. The cache watches one file at a time: a kernel
+must not call a compiled function of another file, or an edit there would go unnoticed.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,11 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(function, cache=True, nogil=True)
     except RuntimeError:  # "cannot cache function: no locator available": neither this folder nor a home is writable
         return njit(function, nogil=True)
+
+
+def part(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A step of the kernels of one file, compiled into each of them: as a call it would cost more than many a step."""
+    return njit(function, inline="always", nogil=True)
 
 
 def in_pieces(work: Callable[[int, int], Any], count: int, threads: int, grain: int) -> list[Any]:

@@ -5,7 +5,7 @@ An empty mask is the empty text.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from operator import index
 
 import numpy as np
@@ -23,7 +23,10 @@ class RleError(UserError, ValueError):
 
 
 def encode(masks: np.ndarray, threads: int = 1) -> list[str]:
-    """Encode masks, (n, h, w) bool or uint8 with nonzero = salt, as n canonical texts. ValueError on another array."""
+    """Encode masks, (n, h, w) bool or uint8 with nonzero = salt, as n canonical texts.
+
+    Raises ValueError on another array, or on tiles of more than 99,999,999 pixels.
+    """
     masks = as_stack(masks, "masks")
     rows = _write(masks, b"", np.zeros(len(masks) + 1, np.int64), np.uint8(1), 0, threads)
     return rows.decode("ascii").split("\n")[:-1]
@@ -67,7 +70,8 @@ def _write(
     """The rows of all tiles: see `runs.write_rows`."""
     count, height, width = stack.shape
     pixels = height * width
-    tokens = _tokens(min(pixels + 1, runs.TOKENS))
+    if pixels > runs.MOST_PIXELS:
+        raise ValueError(f"tiles have {pixels} pixels; expected at most {runs.MOST_PIXELS}")
     prefix = np.frombuffer(names, np.uint8)
     longest = (pixels + 1) // 2 * 2 * (len(str(pixels)) + 1) + 1 + runs.SPARE
     room = max(BUFFER, longest + int(np.diff(starts).max(initial=0)))
@@ -77,7 +81,7 @@ def _write(
         parts = []
         while first < last:
             first, used = runs.write_rows(
-                source, height, width, threshold, min_area, prefix, starts, tokens, longest, first, last, out
+                source, height, width, threshold, min_area, prefix, starts, longest, first, last, out
             )
             parts.append(out[:used].tobytes())
         return b"".join(parts)
@@ -89,11 +93,6 @@ def _write(
     tail[: (count - body) * pixels] = source[body * pixels :]
     pieces = in_pieces(partial(rows, source, starts), body, threads, max(1, PIECE // pixels))
     return b"".join([*pieces, rows(frozen(tail), starts[body:], 0, count - body)])
-
-
-@lru_cache(maxsize=4)
-def _tokens(count: int) -> np.ndarray:
-    return runs.make_tokens(count)
 
 
 def parse(rle: str, shape: tuple[int, int] = (101, 101), canonical: bool = False) -> np.ndarray:

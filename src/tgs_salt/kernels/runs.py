@@ -2,7 +2,7 @@
 
 A tile is read once, eight rows at a time. Each pixel is compared with the threshold and becomes one bit, so that a
 column becomes words of 64 rows. A word XOR itself moved by one pixel has a bit wherever salt begins or ends; those
-bits, taken in order, are the edges of the runs, and each run is written as two ready-made pieces of text.
+bits, taken in order, are the edges of the runs, and the digits of each number are made side by side in one word.
 """
 
 from typing import Any
@@ -12,11 +12,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from tgs_salt.kernels.jit import kernel
+from tgs_salt.kernels.jit import kernel, part
 
 LANES = 32  # columns compared at once: a row is read on to the next multiple, and the excess is never used
 SPARE = 8  # bytes written at once: every output keeps this many beyond its end
-TOKENS = 1 << 17  # numbers below this have a ready-made text; with its space it leaves a byte free in a word of eight
+MOST_PIXELS = 99_999_999  # of a tile: a position has eight digits at most, one word
 
 # Sizes and positions are unsigned inside the kernels: numba then drops its test for a negative index, which would keep
 # the compiler from using vector instructions (12 times slower here).
@@ -64,24 +64,7 @@ def reach(height: int, width: int) -> int:
     return (rows - 1) * width + (width + LANES - 1) // LANES * LANES
 
 
-@kernel
-def make_tokens(count: int) -> np.ndarray:
-    """Text of the numbers 0..count-1 (count <= TOKENS), each with a space: characters from the lowest byte up, the
-    number of characters in the highest."""
-    tokens = np.zeros(count, np.uint64)
-    for number in range(count):
-        word = np.uint64(ord(" "))
-        characters = 1
-        rest = number
-        while rest or characters == 1:
-            word = word << np.uint64(8) | np.uint64(ord("0") + rest % 10)
-            characters += 1
-            rest //= 10
-        tokens[number] = word | np.uint64(characters) << np.uint64(56)
-    return tokens
-
-
-@kernel
+@part
 def pack(source: np.ndarray, base: int, height: int, width: int, wide: int, threshold: int, packed: np.ndarray) -> None:
     """Eight rows to a byte: bit r of packed[b * wide + c] says whether pixel (8 b + r, c) reaches the threshold.
 
@@ -97,7 +80,7 @@ def pack(source: np.ndarray, base: int, height: int, width: int, wide: int, thre
             packed[block * wide + c] = byte
 
 
-@kernel
+@part
 def join(packed: np.ndarray, height: int, width: int, wide: int, words: np.ndarray) -> int:
     """Eight packed rows to a word: bit r of words[b * wide + c] is pixel (64 b + r, c). Returns the OR of all."""
     width, wide = U64(width), U64(wide)
@@ -115,7 +98,7 @@ def join(packed: np.ndarray, height: int, width: int, wide: int, words: np.ndarr
     return seen
 
 
-@kernel
+@part
 def count_salt(words: np.ndarray, height: int, width: int, wide: int) -> int:
     """Salt pixels of a tile from its words."""
     area = 0
@@ -125,7 +108,7 @@ def count_salt(words: np.ndarray, height: int, width: int, wide: int) -> int:
     return area
 
 
-@kernel
+@part
 def find_edges(words: np.ndarray, height: int, width: int, wide: int, edges: np.ndarray) -> int:
     """Column-major positions (0-based) where salt begins and ends, in turn. Returns how many: an even number."""
     last = U64((height - 1) // 64)
@@ -151,31 +134,32 @@ def find_edges(words: np.ndarray, height: int, width: int, wide: int, edges: np.
     return found
 
 
-@kernel
-def write_number(number: int, tokens: np.ndarray, out: np.ndarray, used: int) -> int:
-    """Write a number and a space at out[used:]. Returns the new `used`."""
-    if number < U64(tokens.size):
-        token = tokens[number]
-        store_word(out, used, token)
-        return used + (token >> U64(56))
-    digits = U64(1)
-    rest = number // U64(10)
-    while rest:
-        digits += ONE
-        rest //= U64(10)
-    for k in range(digits):
-        out[used + digits - ONE - k] = U64(ord("0")) + number % U64(10)
-        number //= U64(10)
-    out[used + digits] = ord(" ")
-    return used + digits + ONE
+@part
+def write_number(number: int, out: np.ndarray, used: int) -> int:
+    """Write a number, 1..MOST_PIXELS, and a space at out[used:]. Returns the new `used`.
+
+    All digits at once: halves of four digits, quarters of two and then single digits part side by side in one word,
+    the highest digit in the lowest byte. A product with a reciprocal stands for each division, exact for these ranges.
+    """
+    high = number // U64(10_000)
+    fours = high | (number - U64(10_000) * high) << U64(32)
+    hundreds = (fours * U64(5243)) >> U64(19) & U64(0x0000_007F_0000_007F)
+    twos = hundreds | (fours - U64(100) * hundreds) << U64(16)
+    tens = (twos * U64(103)) >> U64(10) & U64(0x000F_000F_000F_000F)
+    ones = tens | (twos - U64(10) * tens) << U64(8)
+    leading = U64(trailing_zeros(ones)) >> U64(3)
+    store_word(out, used, (ones | U64(0x3030_3030_3030_3030)) >> (U64(8) * leading))
+    used += U64(8) - leading
+    out[used] = ord(" ")
+    return used + ONE
 
 
-@kernel
-def write_runs(edges: np.ndarray, found: int, tokens: np.ndarray, out: np.ndarray, used: int) -> int:
+@part
+def write_runs(edges: np.ndarray, found: int, out: np.ndarray, used: int) -> int:
     """Write `start length` of each run, a space after each number. Returns the new `used`."""
     for k in range(U64(0), U64(found), U64(2)):
-        used = write_number(edges[k] + ONE, tokens, out, used)
-        used = write_number(edges[k + ONE] - edges[k], tokens, out, used)
+        used = write_number(edges[k] + ONE, out, used)
+        used = write_number(edges[k + ONE] - edges[k], out, used)
     return used
 
 
@@ -188,7 +172,6 @@ def write_rows(
     min_area: int,  # a tile with fewer salt pixels has no runs
     names: np.ndarray,  # (bytes,) uint8: what each row begins with, one after another
     starts: np.ndarray,  # (tiles + 1,) int64: where each begins in `names`
-    tokens: np.ndarray,  # from `make_tokens`
     longest: int,  # most bytes that the runs of one tile may take, SPARE included
     first: int,
     last: int,
@@ -215,7 +198,7 @@ def write_rows(
         salt = join(packed, height, width, wide, words) != 0
         if salt and (min_area <= 1 or count_salt(words, height, width, wide) >= min_area):
             found = find_edges(words, height, width, wide, edges)
-            used = write_runs(edges, found, tokens, out, used) - ONE  # the newline replaces the last space
+            used = write_runs(edges, found, out, used) - ONE  # the newline replaces the last space
         out[used] = ord("\n")
         used += ONE
     return last, np.int64(used)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from tgs_salt.learning.network import TileNetwork
 from tgs_salt.settings import Model
 
 SWA_SHARE = 0.25  # of the epochs, the last ones, whose weights are averaged
+
+
+Batch = tuple[Tensor, Tensor]
 
 
 class Average:
@@ -34,13 +36,13 @@ class Average:
         if self.decay:
             self.model.update_parameters(self.network)
 
-    def after_epoch(self, epoch: int, batches: Iterator[Tensor], where: torch.device) -> None:
-        """`batches` are the pixels of the learning tiles; they are read only where statistics are measured."""
+    def after_epoch(self, epoch: int, batches: Iterator[Batch]) -> None:
+        """`batches` are pixels and depths of the learning tiles; they are read only where statistics are measured."""
         if not self.swa or epoch < self.first:
             return
         self.model.update_parameters(self.network)
         if epoch == self.last:
-            update_bn(batches, self.model, where)
+            update_bn(map(_as_one, batches), _TakesOne(self.model))
             self.ready = True
 
     def state_dict(self) -> dict[str, Any]:
@@ -56,3 +58,18 @@ class Average:
         averaged = self.model.module
         assert isinstance(averaged, TileNetwork)
         return averaged if self.ready and (self.decay or self.swa) else self.network
+
+
+class _TakesOne(nn.Module):
+    """A network of one argument: `update_bn` hands over no more, and takes tuples apart."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: dict[str, Tensor]) -> Any:
+        return self.network(batch["pixels"], batch["depths"])
+
+
+def _as_one(batch: Batch) -> dict[str, Tensor]:
+    return {"pixels": batch[0], "depths": batch[1]}

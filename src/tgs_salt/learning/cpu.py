@@ -21,7 +21,7 @@ KEEP_MEMORY = ":".join(
 )
 
 
-def prepare(gpus: str) -> None:
+def prepare(gpus: str, module: str = "tgs_salt") -> None:
     """Set the environment of a CPU job on Linux, where the user has not. Does nothing for a job on a GPU.
 
     glibc reads its variable when a process starts, so the command replaces itself by itself, once.
@@ -30,4 +30,4 @@ def prepare(gpus: str) -> None:
         os.environ[ALLOCATOR] = KEEP_MEMORY
         sys.stdout.flush()
         sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, "-m", "tgs_salt", *sys.argv[1:]])
+        os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])

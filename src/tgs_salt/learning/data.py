@@ -32,11 +32,13 @@ class Teacher:
 @dataclass
 class FoldData:
     """Learning tiles, (n, side, side) uint8 images and targets (255 is salt), and the fold's own with their 0/1 masks.
-    Tensors lie on the device that trains."""
+    Depths are (n,) float32, as in tiles.csv. Tensors lie on the device that trains."""
 
     images: Tensor
     targets: Tensor
+    depths: Tensor
     held_out_images: Tensor
+    held_out_depths: Tensor
     held_out_masks: np.ndarray
     fold_hash: str
     data_hash: str
@@ -60,7 +62,9 @@ def read_fold(
     truth = files.read_array(masks, pictures.shape)
     held_out_images, held_out_masks = np.asarray(pictures[own]), np.asarray(truth[own])
 
-    learn_images, learn_targets = pictures[~own], truth[~own] * np.uint8(255)
+    depths = train["depth"].to_numpy(np.float32)
+
+    learn_images, learn_targets, learn_depths = pictures[~own], truth[~own] * np.uint8(255), depths[~own]
     if teacher is not None:
         test_pictures = files.read_array(teacher.test_images, (None, *pictures.shape[1:]))
         more_images = np.concatenate([held_out_images, test_pictures])
@@ -72,14 +76,18 @@ def read_fold(
         logger.info(f"the teacher teaches {len(lessons):,} of {len(taught):,} tiles")
         learn_images = np.concatenate([learn_images, more_images[taught]])
         learn_targets = np.concatenate([learn_targets, lessons])
+        test_depths = read_tiles(tiles, "test")["depth"].to_numpy(np.float32)
+        learn_depths = np.concatenate([learn_depths, np.concatenate([depths[own], test_depths])[taught]])
     return FoldData(
         images=torch.from_numpy(learn_images).to(device),
         targets=torch.from_numpy(learn_targets).to(device),
+        depths=torch.from_numpy(learn_depths).to(device),
         held_out_images=torch.from_numpy(held_out_images).to(device),
+        held_out_depths=torch.from_numpy(depths[own]).to(device),
         held_out_masks=held_out_masks,
         fold_hash=files.digest("\n".join(train["id"][own]))[:16],
         # The held-out tiles are in it for the scores in the history.
-        data_hash=files.digest(learn_images, learn_targets, held_out_images, held_out_masks)[:16],
+        data_hash=files.digest(learn_images, learn_targets, learn_depths, held_out_images, held_out_masks)[:16],
     )
 
 

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from tgs_salt.errors import UserError
 from tgs_salt.log import logger
 
-Run = Callable[[Tensor], Tensor]
+Run = Callable[..., Tensor]
 
 
-def engine_of(network: nn.Module, engine: str, example: Tensor) -> Run:
-    """A function from pixels (n, 1, side, side) to what `network` gives for them, float32.
+def engine_of(network: nn.Module, engine: str, example: tuple[Tensor, ...]) -> Run:
+    """A function that gives what `network` gives in eval mode for inputs like those of `example`, any number of tiles.
 
-    `engine` is eager, frozen or openvino; `example` are pixels like those to come, on the device that computes.
+    `engine` is eager, frozen or openvino; the inputs lie on the device that computes.
     Raises UserError if OpenVINO is asked for and is not installed.
     """
     network = network.eval()
-    if example.device.type != "cpu" or engine == "eager":
+    if example[0].device.type != "cpu" or engine == "eager":
         return network
     if engine == "openvino":
         return _openvino(network, example)
@@ -36,17 +36,17 @@ def engine_of(network: nn.Module, engine: str, example: Tensor) -> Run:
         return network
 
 
-def _frozen(network: nn.Module, example: Tensor) -> Run:
+def _frozen(network: nn.Module, example: tuple[Tensor, ...]) -> Run:
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter(
             "ignore"
         )  # torch calls its own tracer deprecated; torch.compile takes longer than it saves
         frozen: Run = torch.jit.freeze(torch.jit.trace(network, example, check_trace=False))
-        frozen(example)
+        frozen(*example)
     return frozen
 
 
-def _openvino(network: nn.Module, example: Tensor) -> Run:
+def _openvino(network: nn.Module, example: tuple[Tensor, ...]) -> Run:
     try:
         import openvino
     except ImportError:
@@ -61,4 +61,4 @@ def _openvino(network: nn.Module, example: Tensor) -> Run:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }  # fmt: skip
     compiled = openvino.compile_model(graph, "CPU", options)
-    return lambda pixels: torch.from_numpy(compiled(pixels.numpy())[0])
+    return lambda *inputs: torch.from_numpy(compiled([part.numpy() for part in inputs])[0])

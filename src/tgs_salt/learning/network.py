@@ -8,35 +8,57 @@ from torch import Tensor, nn
 
 from tgs_salt.errors import UserError
 from tgs_salt.learning.article import ArticleUNet
+from tgs_salt.learning.heads import Outputs, joined, resized
 from tgs_salt.settings import Model
 
 MULTIPLE = 32
-# Mean and standard deviation of the competition's pixels; a constant, so that a tile's bytes decide alone.
+# Mean and standard deviation of the competition's pixels and depths; constants, so that a tile's bytes decide alone.
 MEAN, DEVIATION = 0.47, 0.16
+MEAN_DEPTH, DEPTH_DEVIATION = 506.0, 208.0
 
 
 class TileNetwork(nn.Module):
-    """(n, 1, side, side) pixels in 0..1 to (n, 1, side, side) logits, around a network of another input size."""
+    """Pixels of a tile to logits of the same size, around a network of another input size.
 
-    def __init__(self, inner: nn.Module, tile_size: int, input_size: int, fit: str, standardise: bool) -> None:
+    Takes (n, 1, side, side) pixels in 0..1 and, with three channels, depths (n,) as in tiles.csv; a network with one
+    channel ignores them. While it trains it gives `Outputs`, which the loss takes whole. In eval mode it gives
+    (n, 1, side, side) logits whose sigmoid is the probability of salt, the empty head's part in it.
+    """
+
+    def __init__(
+        self, inner: nn.Module, tile_size: int, input_size: int, fit: str, standardise: bool, channels: int = 1
+    ) -> None:
         super().__init__()
         self.inner = inner
-        self.tile_size, self.input_size, self.fit = tile_size, input_size, fit
+        self.tile_size, self.input_size, self.fit, self.channels = tile_size, input_size, fit, channels
         self.mean, self.deviation = (MEAN, DEVIATION) if standardise else (0.0, 1.0)
         self.before = (input_size - tile_size) // 2
         self.after = input_size - tile_size - self.before
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        pixels = (pixels - self.mean) / self.deviation
+    def forward(self, pixels: Tensor, depth: Tensor | None = None) -> Outputs | Tensor:
+        said = self.inner(self._input(pixels, depth).contiguous(memory_format=torch.channels_last))
+        if isinstance(said, Tensor):
+            said = Outputs(said)
+        logits = self._output(said.logits)
+        if self.training:
+            return Outputs(logits, tuple(self._output(level) for level in said.levels), said.empty)
+        return logits if said.empty is None else joined(logits, said.empty)
+
+    def _input(self, pixels: Tensor, depth: Tensor | None) -> Tensor:
+        channels = (pixels - self.mean) / self.deviation
+        if self.channels == 3:
+            if depth is None:
+                raise ValueError("a network with three channels needs the tiles' depths")
+            row = torch.linspace(-1, 1, self.tile_size, dtype=pixels.dtype, device=pixels.device).view(-1, 1)
+            level = ((depth.to(pixels.dtype) - MEAN_DEPTH) / DEPTH_DEVIATION).view(-1, 1, 1, 1)
+            channels = torch.cat([channels, row.expand_as(pixels), level.expand_as(pixels)], dim=1)
         if self.fit == "resize":
-            size = (self.input_size, self.input_size)
-            pixels = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
-        else:
-            pixels = F.pad(pixels, (self.before, self.after, self.before, self.after), mode="reflect")
-        logits = self.inner(pixels.contiguous(memory_format=torch.channels_last))
+            return resized(channels, (self.input_size, self.input_size))
+        return F.pad(channels, (self.before, self.after, self.before, self.after), mode="reflect")
+
+    def _output(self, logits: Tensor) -> Tensor:
         if self.fit == "resize":
-            size = (self.tile_size, self.tile_size)
-            return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+            return resized(logits, (self.tile_size, self.tile_size))
         end = self.before + self.tile_size
         return logits[..., self.before : end, self.before : end]
 
@@ -57,8 +79,10 @@ def build(settings: Model, tile_size: int, fetch: bool = True) -> TileNetwork:
     if settings.network == "unet":
         from tgs_salt.learning import unet  # SMP costs seconds to import; the article's nets do without
 
-        inner = unet.build(settings, fetch)
+        inner: nn.Module = unet.build(settings, fetch)
     else:
         inner = ArticleUNet(convolutions=1 if settings.network == "article" else 2)
-    network = TileNetwork(inner, tile_size, input_size, settings.fit, standardise=settings.network == "unet")
+    network = TileNetwork(
+        inner, tile_size, input_size, settings.fit, standardise=settings.network == "unet", channels=settings.channels
+    )
     return network.to(memory_format=torch.channels_last)

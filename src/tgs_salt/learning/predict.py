@@ -10,28 +10,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tgs_salt import files
 from tgs_salt.errors import UserError
 from tgs_salt.learning.checkpoint import load_model
 from tgs_salt.learning.device import device
 from tgs_salt.learning.engine import engine_of
+from tgs_salt.learning.network import TileNetwork
 from tgs_salt.log import progress
 from tgs_salt.settings import Predict
 from tgs_salt.survey.folds import read_folds
 from tgs_salt.survey.tiles import read_tiles
 
+Batch = tuple[np.ndarray, np.ndarray]
 CPU_BATCH, GPU_BATCH = 16, 256  # more than 16 falls out of a CPU's cache
 
 
 def predict(
     split: str, settings: Predict, *, model: Path, images: Path, tiles: Path, folds: Path, output: Path,
-    gpus: str, slots: int = 1,
+    gpus: str, slots: int = 1, shard: tuple[int, int] = (0, 1),
 ) -> None:  # fmt: skip
     """Write (n, side, side) uint8 probabilities of the fold's own tiles (`split` oof) or of all test tiles (test).
 
-    Rows follow tiles.csv. A byte is min(255, floor(256 p)); blank tiles are zero.
+    Rows follow tiles.csv. A byte is min(255, floor(256 p)); blank tiles are zero. `shard` (k, n) writes the k-th of n
+    parts of the rows. They are cut between batches: a network may answer other batches with other last bits.
     """
     with device(gpus, slots) as where:
         network, about = load_model(model, where)
@@ -44,17 +47,26 @@ def predict(
             rows = rows[read_folds(folds, table["id"]) == about["fold"]]
             _check_fold(model, about["fold_hash"], table["id"].iloc[rows])
         flips = settings.tta == "horizontal"
+        size = settings.batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
+        rows = rows[_shard(len(rows), size, *shard)]
         with (
             files.filling_array(output, (len(rows), side, side)) as filled,
             progress(f"predict {split}", len(rows)) as done,
         ):
             first = 0
-            size = settings.batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
-            batches = (np.asarray(pictures[part]) for part in _parts(rows, size))
+            depths = table["depth"].to_numpy(np.float32)
+            batches = ((np.asarray(pictures[part]), depths[part]) for part in _parts(rows, size))
             for bytes_ in probability_bytes(network, batches, where, flips, settings.engine):
                 filled[first : first + len(bytes_)] = bytes_
                 first += len(bytes_)
                 done.advance(len(bytes_))
+                files.forget(pictures, filled)
+
+
+def _shard(count: int, size: int, k: int, n: int) -> slice:
+    """The k-th of n parts of `count` rows, in whole batches of `size` rows but for the last one."""
+    batches = -(-count // size)
+    return slice(batches * k // n * size, min(count, batches * (k + 1) // n * size))
 
 
 def _parts(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -68,21 +80,23 @@ def _check_fold(model: Path, fold_hash: str, ids: Iterable[str]) -> None:
 
 
 def probability_bytes(
-    network: nn.Module, batches: Iterator[np.ndarray], where: torch.device, flips: bool, engine: str = "eager"
+    network: TileNetwork, batches: Iterator[Batch], where: torch.device, flips: bool, engine: str = "eager"
 ) -> Iterator[np.ndarray]:
-    """Turn batches of (n, side, side) uint8 tiles into uint8 probabilities of the same shape; blank tiles give zeros.
+    """Turn batches of (n, side, side) uint8 tiles with their depths, (n,) float32, into uint8 probabilities of the
+    tiles' shape; blank tiles give zeros.
 
     With `flips` the probabilities of the tile and of its left-right mirror image are averaged.
     """
     run = None
-    for batch in batches:
+    for batch, depth in batches:
         with torch.inference_mode(), autocast(where):
             tiles = torch.from_numpy(batch).to(where)
             pixels = to_pixels(tiles)
-            run = run or engine_of(network, engine, pixels)
-            salt = torch.sigmoid(run(pixels).float())
+            more = (torch.from_numpy(depth).to(where),) if network.channels > 1 else ()
+            run = run or engine_of(network, engine, (pixels, *more))
+            salt = torch.sigmoid(run(pixels, *more).float())
             if flips:
-                salt = (salt + torch.sigmoid(run(pixels.flip(-1)).float()).flip(-1)) / 2
+                salt = (salt + torch.sigmoid(run(pixels.flip(-1), *more).float()).flip(-1)) / 2
             salt_bytes = quantised(salt, tiles)
         yield salt_bytes.cpu().numpy()
 

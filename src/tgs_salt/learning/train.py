@@ -123,14 +123,14 @@ class Trainer:
                 break
             began = time.monotonic()
             rate = self.optimiser.param_groups[-1]["lr"]
-            loss = self._epoch(epoch)
+            loss = self.epoch(epoch)
             if not math.isfinite(loss):
                 raise UserError(
                     f"{self.title}: the loss became {loss} in epoch {epoch}; "
                     f"lower models.{self.name}.learning_rate (now {self.settings.learning_rate:g})."
                 )
-            self.average.after_epoch(epoch, self._pixels(), self.where)
-            reached = validate(self.average.best, self.data.held_out_images, self.data.held_out_masks)
+            self.average.after_epoch(epoch, self._batches())
+            reached = validate(self.average.best, self.data)
             if self.settings.schedule == "plateau":
                 self.schedule.step(reached.loss)  # type: ignore[arg-type]
             self._note(epoch, rate, loss, reached)
@@ -140,23 +140,24 @@ class Trainer:
             # For those who look on without torch.
             files.write_text(resume / "history.csv", _csv(self.history))
 
-    def _epoch(self, epoch: int) -> float:
+    def epoch(self, epoch: int) -> float:
         """One pass over the tiles in random order; nothing waits for the device until the end. Mean loss a tile."""
         generator = torch.Generator().manual_seed(_seed(self.settings.seed, self.fold, epoch))
         torch.manual_seed(_seed(self.settings.seed, self.fold, epoch))  # dropout
         count = len(self.data.images)
         order = torch.randperm(count, generator=generator).to(self.where)
-        numbers = augment.draw(count, self.settings.augment, generator).to(self.where)
+        side = self.data.images.shape[-1]
+        changes = augment.draw(count, side, self.settings.augment, generator).to(self.where)
         total = torch.zeros((), device=self.where)
         self.network.train()
         for first in range(0, count, self.settings.batch_size):
             rows = order[first : first + self.settings.batch_size]
             pixels = to_pixels(self.data.images.index_select(0, rows))
             targets = to_pixels(self.data.targets.index_select(0, rows))
-            pixels, targets = augment.apply(pixels, targets, numbers.index_select(0, rows))
+            pixels, targets = changes.apply(pixels, targets, rows)
             with autocast(self.where):
-                logits = self.forward(pixels)
-            loss = self.loss(logits, targets)
+                outputs = self.forward(pixels, self.data.depths.index_select(0, rows))
+            loss = self.loss(outputs, targets)
             self.optimiser.zero_grad(set_to_none=True)
             self.scaler.scale(loss).backward()
             self.scaler.step(self.optimiser)
@@ -168,10 +169,11 @@ class Trainer:
         synchronise(self.where)
         return float(total) / count
 
-    def _pixels(self) -> Iterator[Tensor]:
-        """The learning tiles as they are, in batches."""
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pixels and depths of the learning tiles as they are."""
         for first in range(0, len(self.data.images), self.settings.batch_size):
-            yield to_pixels(self.data.images[first : first + self.settings.batch_size])
+            part = slice(first, first + self.settings.batch_size)
+            yield to_pixels(self.data.images[part]), self.data.depths[part]
 
     def _note(self, epoch: int, rate: float, loss: float, reached: Validation) -> None:
         """A row of history, and a copy of the weights where this epoch is the best that counts."""

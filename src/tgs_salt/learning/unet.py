@@ -1,4 +1,4 @@
-"""U-Nets of segmentation-models-pytorch by encoder name, and where their encoder weights come from."""
+"""U-Nets of segmentation-models-pytorch by encoder name, with heads of ours, and where encoder weights come from."""
 
 from __future__ import annotations
 
@@ -12,13 +12,49 @@ import torch
 from torch import Tensor, nn
 
 from tgs_salt.errors import UserError
+from tgs_salt.learning.heads import EmptyHead, Hypercolumn, Outputs, resized
 from tgs_salt.settings import Model
 
 BUNDLED_FOR = "tu-tf_efficientnet_lite0"
 
 
-def build(settings: Model, fetch: bool = True) -> nn.Module:
-    """An SMP U-Net from (n, 1, h, w) standardised pixels to (n, 1, h, w) logits; h and w multiples of 32.
+class UNet(nn.Module):
+    """The parts of an SMP U-Net, and heads that read all of its decoder blocks; (n, channels, h, w) to `Outputs`."""
+
+    def __init__(self, parts: smp.Unet, settings: Model) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.segmentation_head = parts.encoder, parts.decoder, parts.segmentation_head
+        widths = settings.decoder_channels
+        self.hypercolumn = Hypercolumn(widths) if settings.hypercolumn else None
+        self.level_heads = nn.ModuleList(
+            nn.Conv2d(width, 1, 1) for width in (widths[:-1] if settings.deep_supervision else [])
+        )
+        self.empty_head = EmptyHead(self.encoder.out_channels[-1]) if settings.empty_head else None
+
+    def forward(self, pixels: Tensor) -> Outputs:
+        features = self.encoder(pixels)
+        blocks = self._decoded(features)
+        last = blocks[-1] if self.hypercolumn is None else self.hypercolumn(blocks)
+        levels: tuple[Tensor, ...] = ()
+        if self.training:
+            heads = zip(self.level_heads, blocks, strict=False)  # the last block has the head of all
+            levels = tuple(resized(head(block), last.shape[-2:]) for head, block in heads)
+        empty = self.empty_head(features[-1]) if self.empty_head is not None else None
+        return Outputs(self.segmentation_head(last), levels, empty)
+
+    def _decoded(self, features: list[Tensor]) -> list[Tensor]:
+        """What every decoder block gives, deepest first; SMP's own decoder keeps the last one's alone."""
+        *shallow, deepest = features
+        found = [self.decoder.center(deepest)]
+        for block, skip in zip(self.decoder.blocks, reversed(shallow), strict=True):
+            # The skip at full size is the input itself, which SMP leaves out.
+            joins = skip if skip is not features[0] else None
+            found.append(block(found[-1], skip.shape[-2], skip.shape[-1], skip_connection=joins))
+        return found[1:]
+
+
+def build(settings: Model, fetch: bool = True) -> UNet:
+    """A U-Net from (n, channels, h, w) standardised tiles to `Outputs` of (n, 1, h, w); h and w multiples of 32.
 
     `fetch` false leaves the encoder's weights random, for a network whose weights are loaded right after.
     Raises UserError for an unknown encoder (with the nearest names) and for weights that cannot be had.
@@ -37,6 +73,7 @@ def build(settings: Model, fetch: bool = True) -> nn.Module:
                 settings.encoder,
                 encoder_weights="imagenet" if weights == "imagenet" else None,
                 decoder_channels=settings.decoder_channels,
+                decoder_attention_type=None if settings.attention == "none" else settings.attention,
                 in_channels=1,
                 classes=1,
             )
@@ -52,7 +89,17 @@ def build(settings: Model, fetch: bool = True) -> nn.Module:
         load_encoder(network.encoder, bundled_weights(), "bundled")
     elif weights not in ("imagenet", "none"):
         load_encoder(network.encoder, _read_weights(Path(weights)), weights)
-    return network
+    if settings.channels > 1:
+        _widen(network.encoder, settings.channels)
+    return UNet(network, settings)
+
+
+def _widen(encoder: nn.Module, channels: int) -> None:
+    """Let the first convolution take more channels. Their weights start at zero: the tile is seen as by one channel."""
+    first = next(layer for layer in encoder.modules() if isinstance(layer, nn.Conv2d))
+    more = first.weight.new_zeros(first.out_channels, channels - first.in_channels, *first.kernel_size)
+    first.weight = nn.Parameter(torch.cat([first.weight.detach(), more], dim=1))
+    first.in_channels = channels
 
 
 def bundled_weights() -> dict[str, Tensor]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from tgs_salt.kernels import metric
+from tgs_salt.learning.data import FoldData
 from tgs_salt.learning.network import TileNetwork
 from tgs_salt.learning.predict import autocast, quantised, to_pixels
 
@@ -25,19 +25,21 @@ class Validation:
     accuracy: float
 
 
-def validate(network: TileNetwork, tiles: Tensor, masks: np.ndarray) -> Validation:
-    """Judge `network` on (n, side, side) uint8 `tiles` on the device that computes, against their 0/1 `masks`."""
+def validate(network: TileNetwork, data: FoldData) -> Validation:
+    """Judge `network` on the fold's own tiles, on the device where they lie, against their masks."""
     network.eval()
+    tiles, depths, masks = data.held_out_images, data.held_out_depths, data.held_out_masks
     truth = torch.from_numpy(np.ascontiguousarray(masks)).to(tiles.device)
     loss = torch.zeros((), device=tiles.device)
     right = torch.zeros((), device=tiles.device)
     salt_bytes = []
     for first in range(0, len(tiles), BATCH):
-        part, mask = tiles[first : first + BATCH], truth[first : first + BATCH].unsqueeze(1).float()
+        part = slice(first, first + BATCH)
+        mask = truth[part].unsqueeze(1).float()
         with torch.inference_mode(), autocast(tiles.device):
-            logits = network(to_pixels(part)).float()
+            logits = network(to_pixels(tiles[part]), depths[part]).float()
         loss += F.binary_cross_entropy_with_logits(logits, mask, reduction="sum")
         right += ((logits > 0) == (mask > 0)).sum()
-        salt_bytes.append(quantised(torch.sigmoid(logits), part))
+        salt_bytes.append(quantised(torch.sigmoid(logits), tiles[part]))
     scores = metric.score_bytes(torch.cat(salt_bytes).cpu().numpy(), masks, metric.HALF)
     return Validation(float(scores.mean()), float(loss) / truth.numel(), float(right) / truth.numel())

@@ -13,6 +13,7 @@ from tgs_salt.settings.loss import parse_loss
 
 TRAIN_TILES, TEST_TILES = 4000, 18000  # what Kaggle hands out
 DRAWN_TRAIN_TILES, DRAWN_TEST_TILES = 600, 300
+SQUEEZE = 16  # SMP's scSE has one channel for so many
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
@@ -20,6 +21,11 @@ def _no_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("a number is expected, not yes or no")
     return value
+
+
+def _digit(value: Any) -> Any:
+    """A literal number is compared, not coerced, so its text has to become one."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else _no_bool(value)
 
 
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_bool)]
@@ -101,8 +107,20 @@ class Augment(Section):
     """Applied to each tile on its own, in batches on the training device."""
 
     flip: Share = Field(0.5, description="chance of a left-right flip; never up-down: depth has a direction")
+    shift: Share = Field(0.0, description="largest move right or left, up or down, as a share of the tile's side")
+    scale: Share = Field(0.0, description="largest zoom in or out: 0.2 is from 1/1.2 to 1.2")
+    rotation: Annotated[float, Field(ge=0, le=45), BeforeValidator(_no_bool)] = Field(
+        0.0, description="largest turn, in degrees; at most 45: beyond, down is not down"
+    )
+    crop: Annotated[float, Field(ge=0, lt=1), BeforeValidator(_no_bool)] = Field(
+        0.0, description="largest share of width and of height that is cut off; the rest is stretched to the tile"
+    )
     brightness: Share = Field(0.1, description="largest change of brightness, as a share of full scale")
     contrast: Share = Field(0.1, description="largest relative change of contrast")
+    noise: Share = Field(0.0, description="largest standard deviation of noise in the pixels, as a share of full scale")
+    cutout: Share = Field(
+        0.0, description="largest side of a square that is painted over, as a share of the tile's; its label stays"
+    )
 
 
 class Model(Section):
@@ -116,6 +134,19 @@ class Model(Section):
     )
     decoder_channels: list[Count] = Field(
         [256, 128, 64, 32, 16], description="unet: widths of the five decoder blocks, deepest first"
+    )
+    attention: Literal["none", "scse"] = Field(
+        "none", description="unet: scse: decoder blocks weigh their channels and pixels (concurrent squeeze-excitation)"
+    )
+    hypercolumn: bool = Field(False, description="unet: the pixels are read off all decoder blocks, not the last alone")
+    deep_supervision: bool = Field(
+        False, description="unet: the loss of each coarser decoder block counts too, at a tenth; training alone changes"
+    )
+    empty_head: bool = Field(
+        False, description="unet: also learn whether a tile is empty; that probability multiplies into its pixels"
+    )
+    channels: Annotated[Literal[1, 3], BeforeValidator(_digit)] = Field(
+        1, description="unet: 1: the tile; 3: also each pixel's row and the tile's depth"
     )
     fit: Literal["pad", "resize"] = Field(
         "pad", description="how a tile becomes input_size: reflect padding or resizing"
@@ -134,7 +165,9 @@ class Model(Section):
         0.0, description="learn those tiles of a teacher alone of which it is sure of this share of the pixels"
     )
     loss: str = Field(
-        "bce + dice", description="sum of bce, dice and lovasz, each with a factor if wanted: 0.2*bce + lovasz"
+        "bce + dice",
+        description="sum of bce, dice, focal, lovasz and symmetric_lovasz, each with a factor if wanted: "
+        "0.2*bce + lovasz",
     )
     epochs: Count = Field(50, description="length of training; the schedule is fixed by it")
     batch_size: Count = Field(32, description="tiles a step")
@@ -186,6 +219,21 @@ class Model(Section):
             raise ValueError(f"five widths are expected, found {len(widths)}")
         return widths
 
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Model:
+        for key in ("attention", "hypercolumn", "deep_supervision", "empty_head", "channels"):
+            value = getattr(self, key)
+            if self.network != "unet" and value != type(self).model_fields[key].default:
+                raise ValueError(
+                    f"{key}: {value} is for network: unet, found network: {self.network}; drop one of them"
+                )
+        if self.attention == "scse" and min(self.decoder_channels) < SQUEEZE:
+            raise ValueError(
+                f"decoder_channels: scse squeezes to a sixteenth, so widths of at least {SQUEEZE} are needed, "
+                f"found {self.decoder_channels}"
+            )
+        return self
+
 
 class Predict(Section):
     tta: Literal["none", "horizontal"] = Field("horizontal", description="average with the left-right flipped tile")
@@ -193,11 +241,17 @@ class Predict(Section):
     engine: Literal["frozen", "openvino", "eager"] = Field(
         "frozen", description="what computes on a CPU: a frozen graph, OpenVINO (to be installed), or torch as it is"
     )
+    shards: Count = Field(
+        1,
+        description="jobs that share a model and fold's prediction of the test tiles; no byte depends on it",
+    )
 
 
 class Ensemble(Section):
     models: list[Name] | None = Field(None, description="the models that vote; null: all of `models`")
-    weights: dict[str, Count] = Field({}, description="votes of a model, a whole number; those not named have 1")
+    weights: dict[str, Count] | Literal["search"] = Field(
+        {}, description="votes of a model, a whole number, those not named have 1; or search: the best out of fold"
+    )
 
 
 class Threshold(Section):
@@ -217,6 +271,11 @@ class Runtime(Section):
 
     log_level: Literal["debug", "info", "warning"] = Field("info", description="how much the logs say")
     slots_per_device: Count = Field(1, description="trainings that share one GPU")
+    gpus: Literal["granted", "auto"] = Field(
+        "granted",
+        description="granted: a job computes on what --resources gpu grants; auto: on what a scheduler made visible, "
+        "for clusters that know GPUs only as gres",
+    )
 
 
 class Settings(Section):
@@ -237,7 +296,7 @@ class Settings(Section):
             raise ValueError("models: at least one model is needed")
         for key, names in (
             ("ensemble.models", self.ensemble.models or []),
-            ("ensemble.weights", self.ensemble.weights),
+            ("ensemble.weights", () if self.ensemble.weights == "search" else self.ensemble.weights),
         ):
             for name in names:
                 if name not in self.models:

@@ -125,7 +125,9 @@ def _sentence(kind: type[BaseModel], error: ErrorDetails, prefix: str) -> str:
 
 def _is_branch(parent: str, key: str) -> bool:
     """Whether part of an error's location is a branch of a union (int, literal['search'], ...) rather than a key."""
-    named = parent in ("models", "weights")  # the keys of these are free
+    if key.startswith("dict["):
+        return True
+    named = parent == "models" or parent.startswith("dict[")  # the keys of these are free
     return not named and (
         key in ("int", "str", "float", "[key]") or key.startswith(("literal[", "function-", "constrained-"))
     )
@@ -161,8 +163,8 @@ def _accepted(kind: type[BaseModel], keys: list[str]) -> str:
         node = _resolve(node, schema)
         if key in node.get("properties", {}):
             node = node["properties"][key]
-        elif isinstance(node.get("additionalProperties"), dict):
-            node = node["additionalProperties"]
+        elif free := [b for b in (node, *node.get("anyOf", ())) if isinstance(b.get("additionalProperties"), dict)]:
+            node = free[0]["additionalProperties"]
         elif "patternProperties" in node:
             node = next(iter(node["patternProperties"].values()))
         elif "items" in node or any("items" in branch for branch in node.get("anyOf", ())):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 
-LOSSES = ("bce", "dice", "lovasz")
+LOSSES = ("bce", "dice", "focal", "lovasz", "symmetric_lovasz")
 
 
 def parse_loss(text: str) -> dict[str, float]:
     """Read a sum such as `0.2*bce + lovasz` as {"bce": 0.2, "lovasz": 1.0}; ValueError if it is not one."""
     terms: dict[str, float] = {}
     for term in text.split("+"):
-        match = re.fullmatch(r"\s*(?:([0-9.]+(?:e-?[0-9]+)?)\s*\*\s*)?([a-z]+)\s*", term)
+        match = re.fullmatch(r"\s*(?:([0-9.]+(?:e-?[0-9]+)?)\s*\*\s*)?([a-z_]+)\s*", term)
         factor = _factor(match[1]) if match else 0.0
         if not match or match[2] not in LOSSES or match[2] in terms or not 0 < factor < math.inf:
             raise ValueError(f"a sum of {', '.join(LOSSES)} such as '0.2*bce + lovasz' is expected")

@@ -66,21 +66,26 @@ def submit(
 ) -> None:
     """Send `submission` (a CSV already checked) unless it was sent before, wait for its score, write `receipt`.
 
-    `dry_run` shows the command and contacts nobody. `poll` and `pauses` are seconds between looks at the list and
-    between attempts at a call that fails in passing; sending itself is never repeated.
+    `dry_run` shows what would be sent and contacts nobody. `poll` and `pauses` are seconds between looks at the list
+    and between attempts at a call that fails in passing; sending itself is never repeated.
 
     Raises UserError if Kaggle refuses, no submission is left today, the score does not come within `wait` seconds
     (the same command then goes on waiting), or Kaggle cannot score the file.
     """
     kaggle.check_slug(competition)
     sending = _sending(Path(submission), competition, experiment, pauses, poll)
-    if dry_run:
-        announce(f"Dry run, nothing is sent. The command: {command_line(competition, submission, sending.message)}")
-        return
     known = _from_receipt(Path(receipt), sending)
+    if dry_run:
+        size = sending.submission.stat().st_size
+        announce(f"Dry run, nothing is sent: {submission}, {size:,} bytes, sha256 {sending.sha256[:12]}.")
+        if known is not None:
+            announce(f"It was sent before as submission {known.ref} ({known.status}), as {receipt} says.")
+        announce(f"The command: {command_line(competition, submission, sending.message)}")
+        return
     if known is not None and known.status == "COMPLETE":
         announce(f"Sent before, as {receipt} says: {_scores(known)}. Nothing is sent.")
         return
+    kaggle.introduce()
     listed = kaggle.persist(lambda: _find(sending), pauses) or known
     if listed is not None:
         announce(f"Sent before as submission {listed.ref} ({listed.status}). Nothing is sent.")
@@ -113,7 +118,12 @@ def command_line(competition: str, submission: Path | str, message: str) -> str:
 
 def token(sha256: str, experiment: str) -> str:
     """The word in a submission's message by which it is found again."""
-    return f"tgs-salt:{sha256[:12]}:{re.sub(r'[^A-Za-z0-9_.-]+', '-', experiment)}"
+    return f"{_same_bytes(sha256)}{re.sub(r'[^A-Za-z0-9_.-]+', '-', experiment)}"
+
+
+def _same_bytes(sha256: str) -> str:
+    """How every token of these bytes begins, whichever experiment they came from."""
+    return f"tgs-salt:{sha256[:12]}:"
 
 
 def _sending(
@@ -127,16 +137,17 @@ def _sending(
 
 
 def _find(sending: _Sending) -> Listed | None:
-    """The listed submission with our token, the newest if there are several."""
+    """The newest submission of these bytes among the last 200, which is all that the client can list."""
     out = kaggle.call(
-        "competitions", "submissions", sending.competition, "--format", "json", "--page-size", "100",
+        "competitions", "submissions", sending.competition, "--format", "json", "--page-size", "200",
         competition=sending.competition, timeout=_SECONDS_PER_CALL,
     )  # fmt: skip
     entries = kaggle.json_in(out)
     if entries is None and "No submissions found" not in out:
         raise kaggle.Passing("Kaggle's list of submissions cannot be read.")
     for entry in entries or []:
-        if sending.message in str(entry.get("description") or "").split():
+        words = str(entry.get("description") or "").split()
+        if any(word.startswith(_same_bytes(sending.sha256)) for word in words):
             return Listed(
                 ref=str(entry["ref"]),
                 status=str(entry.get("status")).rpartition(".")[2].upper(),

@@ -46,6 +46,7 @@ def write(test: Path, decision: Path, tiles: Path, output: Path, threads: int = 
                 chunk = slice(first, first + CHUNK)
                 stream.write(rle.encode_table(probabilities[chunk], ids[chunk], threshold, min_area, threads))
                 done.advance(len(ids[chunk]))
+                files.forget(probabilities)
         empty = check_rows(aside, ids, probabilities.shape[1:])
     announce(f"{output}: {len(ids):,} rows, {empty / len(ids):.1%} without salt, valid")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from pathlib import Path
 
 from tgs_salt.settings import Survey
 
@@ -15,3 +17,10 @@ def synthetic_folder(settings: Survey) -> str:
     """The folder of a synthetic survey: one for each content, so that experiments share it and never mix."""
     content = (SYNTHESIS_RECIPE, settings.seed, settings.train_tiles, settings.test_tiles, settings.tile_size)
     return f"data/synthetic-{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
+
+
+def mounted(competition: str) -> str | None:
+    """The competition's folder in a Kaggle notebook that has it as an input, where Kaggle mounts it now or used to."""
+    root = os.environ.get("TGS_SALT_KAGGLE_INPUT", "/kaggle/input")
+    places = (Path(root) / "competitions" / competition, Path(root) / competition)
+    return next((str(place) for place in places if place.is_dir()), None)

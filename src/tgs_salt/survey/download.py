@@ -7,12 +7,9 @@ and its word counts for nothing. What lies at the archive's own name has been re
 from __future__ import annotations
 
 import hashlib
-import lzma
 import os
-import shutil
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -22,12 +19,12 @@ from filelock import FileLock, Timeout
 
 from tgs_salt.errors import UserError
 from tgs_salt.files import read_json, replacing, write_json
-from tgs_salt.log import SECONDS_BETWEEN_LINES, announce, logger
+from tgs_salt.log import announce, logger
 from tgs_salt.survey import kaggle
+from tgs_salt.survey.archive import check_zip, open_zip
+from tgs_salt.survey.fetching import Fetching
 
-Check = Callable[[Path], None]
-_INNER = ("train.zip", "test.zip")
-_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError)
+Check = Callable[[Path], object]
 
 
 def download(
@@ -41,10 +38,10 @@ def download(
 ) -> None:
     """Ensure `archive` and, beside it, its manifest (same name, `.json`).
 
-    An archive that agrees with its manifest costs no request. One without (a browser download dropped in) is checked
-    and given a manifest. `verify` is asked about an archive that is whole, and raises UserError if its contents are
-    not those wanted. A client that receives nothing for `stall` seconds is ended and tried again after `pauses`;
-    it goes on where it stopped, also in the next run.
+    An archive that agrees with its manifest costs no request. One without (a browser download dropped there, or into
+    the folder above) is checked and given a manifest. `verify` is asked about an archive that is whole, and raises
+    UserError if its contents are not those wanted. A client that receives nothing for `stall` seconds is ended and
+    tried again after `pauses`; it goes on where it stopped, also in the next run.
 
     Raises UserError if Kaggle refuses, if the archive is not whole (twice, when downloaded),
     or after `timeout` seconds.
@@ -54,16 +51,19 @@ def download(
     archive.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + timeout
     with _alone(archive, timeout):
-        if archive.is_file():
-            if _agrees(archive):
-                logger.info(f"{archive} is there and whole; nothing to download.")
-                return
-            announce(f"{archive} is there; checking it")
-            _check_found(archive, verify)
+        if archive.is_file() and _agrees(archive):
+            logger.info(f"{archive} is there and whole; nothing to download.")
+            return
+        dropped = next((path for path in (archive, archive.parent.parent / archive.name) if path.is_file()), None)
+        if dropped is not None:
+            announce(f"{dropped} is there; checking it")
+            _check_found(dropped, verify)
+            os.replace(dropped, archive)
             _write_manifest(archive, competition, "found here")
         else:
+            kaggle.introduce()
             try:
-                _fetch(competition, archive, _Fetching(archive, until, stall), pauses, verify)
+                _fetch(competition, archive, Fetching(archive, until, stall), pauses, verify)
             except kaggle.Refused as refusal:
                 raise UserError(
                     f"{str(refusal).rstrip('.')}; or download all in a browser and save it as {archive}."
@@ -72,98 +72,28 @@ def download(
 
 
 def check_archive(archive: Path) -> None:
-    """Read every byte of `archive`, of its inner train.zip and test.zip too, against its checksums; write nothing.
+    """Read every byte of `archive` and of the archives in it that a survey is read from against its checksums.
 
-    Raises UserError if it is no zip file, is empty, is cut short or altered, or has encrypted members.
+    Raises UserError if it is no zip file, is empty, is cut short or altered, or has members that are not to be trusted.
     """
     if not zipfile.is_zipfile(archive):
         with open(archive, "rb") as stream:
             head = stream.read(60).lstrip().lower()
         page = " but a web page (does this network ask for a login?)" if head.startswith((b"<!doc", b"<html")) else ""
         raise UserError(f"{archive}: no zip file{page}, or cut short.")
-    try:
-        with zipfile.ZipFile(archive) as outer:
-            _read_through(outer, str(archive), inner=_INNER)
-    except _BROKEN as problem:
-        raise UserError(f"{archive}: damaged ({problem}).") from None
+    check_zip(archive, str(archive), _inner_archives)
 
 
-def _read_through(opened: zipfile.ZipFile, label: str, inner: tuple[str, ...] = ()) -> None:
-    if not opened.infolist():
-        raise UserError(f"{label}: the zip file is empty.")
-    # In the order of their bytes: inside a compressed member, a step back means to begin again.
-    for member in sorted(opened.infolist(), key=lambda member: member.header_offset):
-        if member.flag_bits & 0x1:
-            raise UserError(f"{label}: member {member.filename} is encrypted; the competition's archive is not.")
-        with opened.open(member) as stream:
-            while stream.read(1 << 20):
-                pass
-        if PurePosixPath(member.filename).name in inner:
-            with opened.open(member) as stream, zipfile.ZipFile(stream) as nested:
-                _read_through(nested, f"{label}/{member.filename}")
+def _inner_archives(names: list[str]) -> list[str]:
+    """The members that are zips and of use: a damaged copy of what is there twice, or flamingo.zip, harms nobody."""
+    bases = {PurePosixPath(name).name for name in names}
+    used = {"train.zip", "test.zip"}
+    if not bases >= used:
+        used.add("competition_data.zip")
+    return [name for name in names if PurePosixPath(name).name in used or name.endswith(".csv.zip")]
 
 
-class _Fetching:
-    """One download: where the client writes, how long it may, and what is said meanwhile."""
-
-    def __init__(self, archive: Path, until: float, stall: float) -> None:
-        self.folder = archive.parent / f".{archive.stem}.download"
-        self.until, self.stall = until, stall
-        self.arrived, self.moved, self.said = 0, 0.0, 0.0
-
-    def run_client(self, competition: str) -> None:
-        """Raises Passing if another attempt may help, UserError if not or if the time is up."""
-        self.folder.mkdir(exist_ok=True)
-        self.arrived, self.moved, self.said = -1, time.monotonic(), time.monotonic()
-        arguments = ("competitions", "download", competition, "-p", str(self.folder))
-        try:
-            left = max(self.until - time.monotonic(), 0.0)
-            kaggle.call(*arguments, competition=competition, timeout=left, watch=self._watch)
-        except kaggle.Passing as problem:
-            if isinstance(problem, kaggle.Mangled):
-                self.clear()
-            if time.monotonic() >= self.until:
-                kept = f" ({self.arrived / 1e6:,.0f} MB kept for the next run)" if self.arrived > 0 else ""
-                raise UserError(f"The download did not end in the time given{kept}: run it again.") from None
-            raise
-        logger.info(f"download: {self._size() / 1e6:,.1f} MB received; checking every byte")
-
-    def only_zip(self, competition: str) -> Path:
-        """The file the client left, if it is the one it should be. Raises UserError otherwise."""
-        found = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        if [path.name for path in found] != [f"{competition}.zip"]:
-            names = ", ".join(str(path.relative_to(self.folder)) for path in found[:5]) or "nothing"
-            raise UserError(
-                f"{competition}.zip expected from Kaggle, received {names}; does this network ask for a login?"
-            )
-        return found[0]
-
-    def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def clear_unless_resumable(self) -> None:
-        if not any(self.folder.glob("*.kaggle-partial")):
-            self.clear()
-
-    def _size(self) -> int:
-        total = 0
-        for path in self.folder.rglob("*"):
-            with suppress(OSError):  # the client removes its marker when it is done
-                total += path.stat().st_size if path.suffix == ".zip" else 0
-        return total
-
-    def _watch(self) -> None:
-        now, size = time.monotonic(), self._size()
-        if size != self.arrived:
-            self.arrived, self.moved = size, now
-        elif now - self.moved > self.stall:
-            raise kaggle.Passing(f"Nothing arrived for {self.stall:g} s.")
-        if now - self.said >= SECONDS_BETWEEN_LINES:
-            self.said = now
-            logger.info(f"download: {size / 1e6:,.1f} MB so far")
-
-
-def _fetch(competition: str, archive: Path, fetching: _Fetching, pauses: Sequence[float], verify: Check | None) -> None:
+def _fetch(competition: str, archive: Path, fetching: Fetching, pauses: Sequence[float], verify: Check | None) -> None:
     announce(f"Downloading {competition} from Kaggle to {archive}")
     try:
         for last in (False, True):
@@ -233,6 +163,8 @@ def _agrees(archive: Path) -> bool:
 
 def _write_manifest(archive: Path, competition: str, origin: str) -> None:
     size, sha256 = archive.stat().st_size, _sha256(archive)
+    with open_zip(archive, str(archive)) as opened:
+        members = {member.filename: member.file_size for member in opened.infolist() if not member.is_dir()}
     manifest = {
         "competition": competition,
         "archive": archive.name,
@@ -241,6 +173,7 @@ def _write_manifest(archive: Path, competition: str, origin: str) -> None:
         "origin": origin,
         "client": kaggle.version() if origin == "kaggle" else None,
         "checked": datetime.now(UTC).isoformat(timespec="seconds"),
+        "members": members,
     }
     write_json(_manifest(archive), manifest)
     announce(f"{archive}: whole, {size / 1e6:,.1f} MB, sha256 {sha256[:12]}")

@@ -7,7 +7,6 @@ and every failure that is known becomes one sentence.
 
 from __future__ import annotations
 
-import base64
 import importlib.metadata
 import json
 import os
@@ -25,22 +24,22 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from tgs_salt.errors import UserError
-from tgs_salt.log import logger
+from tgs_salt.log import announce, logger
+from tgs_salt.survey import credentials
 
 T = TypeVar("T")
 
 PAUSES = (5.0, 20.0, 60.0, 180.0)
-"""Seconds between attempts at something that may pass by itself; the client does not retry an API call."""
+"""Seconds between attempts at something that may pass by itself.
+
+The client does not retry an API call, and it hides the Retry-After of a rate limit, for which these stand in.
+"""
 
 _OURS = frozenset({
     "KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR", "KAGGLE_API_ENVIRONMENT",
     "KAGGLE_KERNEL_RUN_TYPE", "KAGGLE_DATA_PROXY_URL", "KAGGLE_API_V1_TOKEN",
 })  # fmt: skip
-_LOUD = ("VERBOSE", "VERBOSE_OUTPUT")
-_PLACES = (
-    "KAGGLE_API_TOKEN, ~/.kaggle/access_token, KAGGLE_USERNAME with KAGGLE_KEY, kaggle.json (in $KAGGLE_CONFIG_DIR, "
-    "~/.kaggle or ~/.config/kaggle) and ~/.kaggle/credentials.json"
-)
+_LOUD = ("VERBOSE", "VERBOSE_OUTPUT")  # they make the client print its Authorization header
 
 
 class Passing(UserError):
@@ -73,6 +72,8 @@ _FAILURES: tuple[tuple[str, type[UserError], str], ...] = (
     (r"ConnectionError|Connection (aborted|refused|reset|broken)|Max retries exceeded|RemoteDisconnected|"
      r"ProtocolError|ChunkedEncodingError|ProxyError|SSLError|[Tt]imed out|Failed to resolve|prematurely", Passing,
      "The connection to Kaggle failed ({found})."),
+    (r"Expecting value: line", UserError,
+     "What answers is not Kaggle but a web page; does this network ask for a login? Sign in to it and run again."),
 )  # fmt: skip
 
 
@@ -83,6 +84,13 @@ def check_slug(competition: str) -> None:
             f"'{competition}' is no competition slug: it is the last part of the competition's address, "
             "such as tgs-salt-identification-challenge."
         )
+
+
+def introduce() -> None:
+    """Say whose credentials will be used, before anything is asked of Kaggle, and what is wrong with their files."""
+    logger.info(credentials.explained())
+    for warning in credentials.warnings():
+        announce(f"warning: {warning}")
 
 
 def version() -> str | None:
@@ -130,24 +138,15 @@ def reason(competition: str, ref: int | str, timeout: float = 60) -> str:
     """
     program = (
         "import sys; from kaggle import api\n"
-        "for entry in api.competition_submissions(sys.argv[1], page_size=100) or []:\n"
+        "for entry in api.competition_submissions(sys.argv[1], page_size=200) or []:\n"
         "    if str(entry.ref) == sys.argv[2]: print('reason:', entry.error_description or '')"
     )
     with suppress(UserError):
         # -P: a file kaggle.py in the working folder is not the client.
         _, out, _ = _run([sys.executable, "-P", "-c", program, competition, str(ref)], timeout)
         if found := re.search(r"^reason: (.+)$", out, re.MULTILINE):
-            return redact(found[1].strip())
+            return credentials.redact(found[1].strip())
     return ""
-
-
-def redact(text: str) -> str:
-    """`text` without anything that would let its reader in: headers, signed links, keys."""
-    text = re.sub(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?)((basic|bearer)\s+)?[^\s'\",}]+", r"\1***", text)
-    text = re.sub(r"(?i)\b((?:x-goog-)?signature|upload_id)=[^&\s'\"]+", r"\1=***", text)
-    for secret in _secrets():
-        text = text.replace(secret, "***")
-    return text
 
 
 def _client() -> str:
@@ -162,7 +161,7 @@ def _environment() -> dict[str, str]:
     """This environment without what would change the client unasked: each KAGGLE_X is a setting of it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KAGGLE_")}
     kept |= {name: os.environ[name] for name in _OURS if os.environ.get(name)}
-    for name in _LOUD:  # they make the client print the Authorization header
+    for name in _LOUD:
         kept.pop(name, None)
     return kept | {"PYTHONUTF8": "1"}
 
@@ -213,55 +212,9 @@ def _explained(out: str, err: str, competition: str) -> UserError:
     both = f"{err}\n{out}"
     introspection = "_introspect_token" in err and re.search(r"\b401\b|[Uu]nauth", err)
     if introspection or re.search(r"Authentication required to call|401 Client Error", both):
-        return _credentials_problem()
+        return Refused(credentials.refused())
     for pattern, kind, sentence in _FAILURES:
         if found := re.search(pattern, both):
-            return kind(sentence.format(slug=competition, found=redact(found[0])))
+            return kind(sentence.format(slug=competition, found=credentials.redact(found[0])))
     lines = [line.strip() for line in re.split(r"[\r\n]+", f"{out}\n{err}") if line.strip() and "%|" not in line]
-    return UserError(f"Kaggle's client reports: {redact(lines[-1]) if lines else 'nothing, but failed.'}")
-
-
-def _credentials_problem() -> Refused:
-    """The client says the same for credentials that are missing and that are wrong, so look which it is."""
-    new = "create a token at https://www.kaggle.com/settings/api"
-    found = [place for place, values in _credentials().items() if any(values)]
-    if not found:
-        return Refused(f"No Kaggle credentials found in {_PLACES}: {new} and put it into one of them.")
-    return Refused(
-        f"Kaggle does not accept the credentials in {' or '.join(found)}"
-        f"{' (the first one is used)' if len(found) > 1 else ''}: {new} and replace them."
-    )
-
-
-def _credentials() -> dict[str, list[str]]:
-    """Secret values by the place that holds them, in the client's order."""
-    home = Path.home() / ".kaggle"
-    elsewhere = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle"
-    folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or (home if home.is_dir() else elsewhere))
-    return {
-        "KAGGLE_API_TOKEN": [os.environ.get("KAGGLE_API_TOKEN", "")],
-        "~/.kaggle/access_token": [_read(home / "access_token"), _read(home / "access_token.txt")],
-        "KAGGLE_USERNAME with KAGGLE_KEY": [os.environ.get("KAGGLE_KEY", "")],
-        str(folder / "kaggle.json"): _strings(folder / "kaggle.json", "key"),
-        "~/.kaggle/credentials.json": _strings(home / "credentials.json", "refresh_token", "access_token"),
-    }
-
-
-def _secrets() -> list[str]:
-    """All values that must never be shown, the longest first."""
-    values = [value for held in _credentials().values() for value in held if len(value) > 3]
-    names = [os.environ.get("KAGGLE_USERNAME", "")]
-    pairs = [base64.b64encode(f"{name}:{value}".encode()).decode() for name in names for value in values]
-    return sorted(values + pairs, key=len, reverse=True)
-
-
-def _read(path: Path) -> str:
-    with suppress(OSError, UnicodeDecodeError):
-        return path.read_text().strip()
-    return ""
-
-
-def _strings(path: Path, *keys: str) -> list[str]:
-    with suppress(ValueError, AttributeError):
-        return [str(value) for value in map(json.loads(_read(path)).get, keys) if value]
-    return []
+    return UserError(f"Kaggle's client reports: {credentials.redact(lines[-1]) if lines else 'nothing, but failed.'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,9 +11,11 @@ import numpy as np
 
 from tgs_salt.errors import UserError
 from tgs_salt.log import progress
-from tgs_salt.survey.layout import Read, Source
+from tgs_salt.survey.archive import Read
+from tgs_salt.survey.layout import Source
 
 CHUNK = 256
+LARGEST_SIDE = 4096  # of a tile, as the settings have it
 Problem = Callable[[np.ndarray, int], str | None]
 
 
@@ -40,6 +43,10 @@ def _decode(read: Read, name: str, side: int, problem_of: Problem) -> np.ndarray
     content = read()
     # OpenCV fills in what a cut file lacks; the end marker tells.
     whole = content.startswith(b"\x89PNG\r\n\x1a\n") and b"IEND" in content[-12:]
+    # Some kilobytes may decode to gigabytes; the header tells before that.
+    width, height = struct.unpack(">II", content[16:24]) if whole else (0, 0)
+    if width * height > LARGEST_SIDE**2:
+        raise UserError(f"{name} is {width:,} x {height:,} pixels, expected {side} x {side} (survey.tile_size).")
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
     if picture is None:
         raise UserError(f"{name} is not a whole PNG ({len(content):,} bytes); fetch the survey again.")

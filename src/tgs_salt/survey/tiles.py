@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tgs_salt.errors import UserError
@@ -18,7 +19,7 @@ def read_tiles(path: Path | str, split: str | None = None) -> pd.DataFrame:
     """
     tiles = read_table(path, COLUMNS)
     for name, rows in tiles.groupby("split", sort=False)["row"]:
-        if list(rows) != list(range(len(rows))):
+        if not np.array_equal(rows, np.arange(len(rows))):
             raise UserError(
                 f"{path}: rows of the {name} tiles are not 0, 1, 2, ...; delete it and run snakemake again."
             )

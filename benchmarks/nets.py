@@ -1,0 +1,50 @@
+"""The networks that are trained and run for the clock, and tiles for them."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import tiles
+from tgs_salt.learning.data import FoldData
+from tgs_salt.learning.network import TileNetwork
+from tgs_salt.learning.train import Trainer
+from tgs_salt.settings import load_files
+
+SIDE = 101
+PRESETS = Path(__file__).parents[1] / "workflow" / "presets"
+# Settings of each, and what they are.
+NETS = {
+    "article": (
+        load_files(PRESETS / "article.yaml").models["article"],
+        "the article's net (101 x 101 resized to 128 x 128, batch 32, BCE, Adam)",
+    ),
+    "light": (
+        load_files(PRESETS / "cpu.yaml").models["light"],
+        "the cpu preset's net (101 x 101 padded to 128 x 128, ImageNet weights, batch 16, BCE + Dice, AdamW)",
+    ),
+}
+
+
+def random_tiles(count: int) -> np.ndarray:
+    """(count, 101, 101) uint8."""
+    return np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)
+
+
+def trainer_of(name: str, count: int) -> Trainer:
+    """A training of `count` tiles that has not begun, as the command `train` makes it."""
+    pictures, masks = torch.from_numpy(random_tiles(count)), tiles.masks(count)[0]
+    data = FoldData(
+        images=pictures, targets=torch.from_numpy(masks * np.uint8(255)), depths=torch.full((count,), 500.0),
+        held_out_images=pictures[:1], held_out_depths=torch.full((1,), 500.0), held_out_masks=masks[:1],
+        fold_hash="", data_hash="",
+    )  # fmt: skip
+    return Trainer(name, 0, NETS[name][0], data, torch.device("cpu"), None)
+
+
+def nchw(network: TileNetwork) -> TileNetwork:
+    """A copy that computes in torch's default memory order throughout, as a network does that nobody told otherwise."""
+    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    plain.inner.register_forward_pre_hook(lambda _, given: (given[0].clone(memory_format=torch.contiguous_format),))
+    return plain

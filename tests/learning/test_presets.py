@@ -1,0 +1,57 @@
+"""Every preset's networks and losses take a few steps, so that no recipe rots."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tgs_salt.learning.data import FoldData
+from tgs_salt.learning.train import Trainer
+from tgs_salt.settings import Model, load_files
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+
+
+def recipes() -> list[object]:
+    """Each kind of training that config.yaml and the presets hold, once: stages share networks, and tests time."""
+    found = {}
+    for preset in (None, *sorted((ROOT / "workflow" / "presets").glob("*.yaml"))):
+        settings = load_files(*filter(None, [ROOT / "config.yaml", preset]))
+        for name in settings.needed:
+            # Weights from a hub cannot be fetched here; a compiled network is another test's, and so is the input size.
+            quick = {
+                "fit": "resize",
+                "input_size": 64,
+                "epochs": 1,
+                "batch_size": 2,
+                "threads": 1,
+                "weights": "none",
+                "compile": False,
+            }
+            model = settings.models[name].model_copy(update={**quick, "like": None, "init_from": None, "teacher": None})
+            found.setdefault(
+                model.model_dump_json(), pytest.param(model, id=f"{preset.stem if preset else 'config'}-{name}")
+            )
+    return list(found.values())
+
+
+@pytest.mark.parametrize("model", recipes())
+def test_a_recipe_trains(model: Model, tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0)
+    tiles = torch.from_numpy(numbers.integers(0, 256, (4, 101, 101), dtype=np.uint8))
+    masks = (tiles > 128).to(torch.uint8)
+    depths = torch.tensor([50.0, 300.0, 600.0, 950.0])
+    data = FoldData(tiles, masks * 255, depths, tiles[:2], depths[:2], masks[:2].numpy(), "folds", "data")
+    trainer = Trainer("m", 0, model, data, CPU, None)
+    before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters()}
+    trainer.run(tmp_path)
+    assert [row["epoch"] for row in trainer.history] == [1]
+    assert all(math.isfinite(row["loss"]) for row in trainer.history)
+    # Nothing in the network stands aside. (SMP's last block has no skip to attend to, and a squeezed ReLU may be dead.)
+    still = [name for name, tensor in trainer.network.named_parameters() if torch.equal(tensor, before[name])]
+    assert [name for name in still if "decoder.blocks.4.attention1" not in name and "cSE" not in name] == []

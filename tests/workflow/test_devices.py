@@ -1,0 +1,92 @@
+"""Several GPUs on one machine, pretended: four folds on two devices, and a training that is killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import snakes
+
+FOUR_FOLDS = {"folds": {"count": 4}, "runtime": {"log_level": "debug"}}
+LEASE = re.compile(r"lease of (pretended-\d), place (\d): from ([\d.]+) to ([\d.]+)")
+
+
+@dataclass(frozen=True)
+class Lease:
+    place: str
+    begin: float
+    end: float
+
+
+def leases(folder: Path) -> list[Lease]:
+    """What the logs of all trainings and predictions tell."""
+    logs = sorted((folder / "results/tiny/models").rglob("*.log"))
+    return [
+        Lease(f"{device}.{slot}", float(begin), float(end))
+        for log in logs
+        for device, slot, begin, end in LEASE.findall(log.read_text())
+    ]
+
+
+def together(held: list[Lease]) -> int:
+    """The most leases that were held at one moment."""
+    return max(sum(other.begin <= lease.begin < other.end for other in held) for lease in held)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("slots", "most"), [(1, 2), (2, 4)])
+def test_four_folds_on_two_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: int, most: int) -> None:
+    monkeypatch.setenv("TGS_SALT_PRETEND_GPUS", "2")
+    # Snakemake starts all four: the limit that matches the machine was forgotten.
+    experiment = snakes.tiny(**snakes.merged(FOUR_FOLDS, {"runtime": {"slots_per_device": slots}}))
+    done = snakes.run(tmp_path, experiment, "--until", "predict", "--cores", "4", "--resources", "gpu=4")
+    assert done.code == 0, done.output
+    held = leases(tmp_path)
+    assert len(held) == 12, "four trainings and eight predictions"
+    assert len({lease.place for lease in held}) == 2 * slots
+    for place in {lease.place for lease in held}:
+        assert together([lease for lease in held if lease.place == place]) == 1
+    assert 2 <= together(held) <= most
+    if slots == 1:
+        logs = [path.read_text() for path in (tmp_path / "results/tiny/models").rglob("train.log")]
+        assert sum("all 2 places on 2 devices are taken; waiting for one" in log for log in logs) >= 2
+
+
+@pytest.mark.slow
+def test_a_killed_training_frees_its_device_and_goes_on_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TGS_SALT_PRETEND_GPUS", "1")
+    experiment = snakes.tiny(models={"base": {"epochs": 12}}, runtime={"log_level": "debug"})
+    model = [snakes.model_file("base", fold) for fold in (0, 1)]
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(snakes.run, tmp_path, experiment, *model, "--resources", "gpu=2")
+        while not (victims := list(_trainings_with_a_checkpoint(tmp_path))) and not running.done():
+            time.sleep(0.02)
+        os.kill(victims[0], signal.SIGKILL)
+        assert running.result().code == 1
+    assert sum((tmp_path / path).exists() for path in model) == 1, "the training that waited got the device"
+    again = snakes.run(tmp_path, experiment, *model, "--resources", "gpu=1")
+    assert again.code == 0 and len(again.names) == 1, again.output
+    assert re.search(r"going on after epoch \d+ of 12", again.output)
+
+
+def _trainings_with_a_checkpoint(folder: Path) -> Iterator[int]:
+    """Process ids of trainings that are under way and have finished an epoch."""
+    for process in psutil.Process().children(recursive=True):
+        try:
+            command = process.cmdline()
+        except psutil.Error:  # gone, or about to be
+            continue
+        if command[1:4] == ["-m", "tgs_salt", "train"]:
+            output = folder / command[command.index("--output") + 1]
+            if output.with_name("resume").joinpath("checkpoint.pt").exists():
+                yield process.pid
