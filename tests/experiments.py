@@ -50,8 +50,8 @@ def make_experiment(
             oof.append(place / "oof.npy")
             tested.append(place / "test.npy")
     ensemble(
-        Ensemble(), models=list(models), used=fold_settings.used, oof=oof, test=tested, tiles=tiles,
-        folds=folder / "folds.csv", output=folder / "ensemble",
+        Ensemble(), models=list(models), used=fold_settings.used, oof=oof, test=tested,
+        masks=survey / "train_masks.npy", tiles=tiles, folds=folder / "folds.csv", output=folder / "ensemble",
     )  # fmt: skip
     threshold(
         decision, fold_settings, models=list(models), ensemble=folder / "ensemble/oof.npy", oof=oof,

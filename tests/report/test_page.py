@@ -358,6 +358,9 @@ def test_files_of_two_runs_are_told(copy: Path) -> None:
     assert "threshold.json says" not in told(copy)
     np.save(copy / "ensemble/oof.npy", 255 - np.load(copy / "ensemble/oof.npy"))
     assert "threshold.json says" in told(copy)
+    decision = json.loads((copy / "threshold.json").read_text())
+    (copy / "threshold.json").write_text(json.dumps({**decision, "cross_fitted_weights": {"0": {"first": 1}}}))
+    assert "votes were searched on these tiles too" in told(copy) and "threshold.json says" not in told(copy)
 
 
 def test_a_submission_that_is_not_valid(copy: Path) -> None:

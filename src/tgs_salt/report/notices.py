@@ -35,10 +35,16 @@ def _stale(experiment: Experiment, judged: Judged | None) -> list[str]:
         found.append("The decision is newer than submission.csv: run snakemake again before sending it.")
     stated = experiment.decision
     if judged is not None and stated is not None and abs(judged.scores.mean() - stated["cross_fitted_score"]) > 1e-9:
-        found.append(
-            f"The files give a cross-fitted score of {judged.scores.mean():.4f}, threshold.json says "
-            f"{stated['cross_fitted_score']:.4f}: they are not of one run, or the settings have changed since."
-        )
+        if "cross_fitted_weights" in stated:
+            found.append(
+                "The votes were searched on these tiles too: single tiles are scored with the final votes, which "
+                f"flatters their mean ({judged.scores.mean():.4f}); the cross-fitted score is not flattered."
+            )
+        else:
+            found.append(
+                f"The files give a cross-fitted score of {judged.scores.mean():.4f}, threshold.json says "
+                f"{stated['cross_fitted_score']:.4f}: they are not of one run, or the settings have changed since."
+            )
     return found
 
 
