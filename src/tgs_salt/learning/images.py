@@ -39,7 +39,7 @@ class Picture:
             return files.read_array(self.path, (None, None))
         if not self.path.is_file():
             raise UserError(f"{self.path}: no such picture or folder; name one that is there.")
-        pixels = cv2.imdecode(np.fromfile(self.path, np.uint8), cv2.IMREAD_GRAYSCALE)
+        pixels = cv2.imread(str(self.path), cv2.IMREAD_GRAYSCALE)
         if pixels is None:
             raise UserError(f"{self.path}: not a picture that OpenCV reads; bring it as PNG, or as a uint8 .npy array.")
         return np.asarray(pixels)
