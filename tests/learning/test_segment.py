@@ -33,6 +33,8 @@ CPU = torch.device("cpu")
 class Smooth(nn.Module):
     """Sees five pixels each way: far from a window's border it says the same whatever the window is."""
 
+    channels = 1
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return 12 * (nn.functional.avg_pool2d(nn.functional.pad(pixels, (5, 5, 5, 5), mode="reflect"), 11, 1) - 0.5)
 
