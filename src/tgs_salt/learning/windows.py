@@ -28,7 +28,8 @@ def windows(picture: np.ndarray, side: int, overlap: int) -> Iterator[tuple[int,
         picture = np.pad(picture, [(0, max(0, side - length)) for length in (height, width)], mode="symmetric")
     for row in starts(height, side, overlap):
         for column in starts(width, side, overlap):
-            yield row, column, np.asarray(picture[row : row + side, column : column + side])
+            # A copy: a view would keep the whole picture alive while its mask is written.
+            yield row, column, np.array(picture[row : row + side, column : column + side])
 
 
 class Blend:
