@@ -267,6 +267,9 @@ class Runtime(Section):
 
     log_level: Literal["debug", "info", "warning"] = Field("info", description="how much the logs say")
     slots_per_device: Count = Field(1, description="trainings that share one GPU")
+    checkpoint_minutes: Positive = Field(
+        10, description="minutes between checkpoints inside an epoch; the end of each epoch has one in any case"
+    )
 
 
 class Settings(Section):
