@@ -1,4 +1,4 @@
-# ruff: noqa: E501, PTH100, PTH115, PLR1714
+# ruff: noqa: E501, PTH100, PTH115
 """Crash a command at every moment at which it touches the disk, and run it again.
 
     python tests/reliability/crash.py WORK [kill|full] [commands...]    one JSON line a command
