@@ -31,7 +31,12 @@ KEEPING = {cpu.ALLOCATOR: cpu.KEEP_MEMORY}
 def epochs_of(name: str) -> tuple[Trainer, Callable[[], float]]:
     """A training, and its loop over TILES tiles: an epoch, without what comes between epochs."""
     trainer = trainer_of(name, TILES)
-    return trainer, lambda: trainer.epoch(1)
+
+    def again() -> float:
+        trainer.step = 0
+        return trainer.epoch(1)
+
+    return trainer, again
 
 
 def bare_steps(trainer: Trainer) -> Callable[[], None]:

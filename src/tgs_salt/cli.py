@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from tgs_salt import __version__, log
+from tgs_salt import __version__, log, signals
 from tgs_salt.errors import UserError
 from tgs_salt.settings import Ensemble, Folds, Model, Predict, Runtime, Survey, Threshold, section
 
@@ -30,14 +30,22 @@ Threads = Annotated[int, typer.Option(min=1, help="CPU threads")]
 
 
 def main() -> None:
-    """Run a command: a UserError is one sentence and exit code 1, anything else a traceback, a sentence and 2."""
+    """Run a command. The last line says how it ended: a UserError with code 1, a signal with 128 and its number,
+    anything else, after its traceback, with 2."""
+    signals.listen()
     try:
         app()
     except UserError as problem:
         print(f"error: {problem}", file=sys.stderr)
         raise SystemExit(1) from None
-    except (KeyboardInterrupt, BrokenPipeError):
+    except signals.Stopped as stop:
+        print(f"error: {stop}", file=sys.stderr)
+        raise SystemExit(stop.code) from None
+    except BrokenPipeError:
         raise SystemExit(130) from None
+    except MemoryError:
+        print("error: out of memory; run fewer jobs at once (--cores), or on a machine with more.", file=sys.stderr)
+        raise SystemExit(1) from None
     except Exception as problem:
         traceback.print_exc()
         print(
@@ -165,7 +173,10 @@ def train(
             raise UserError("--teacher-oof, --teacher-test and --test-images go together.")
         teacher = Teacher(teacher_oof, teacher_test, test_images)
     inputs = Inputs(images, masks, tiles, folds, init_from, teacher)
-    train(model, fold, chosen, inputs, output, gpus=gpus, slots=runtime().slots_per_device)
+    train(
+        model, fold, chosen, inputs, output,
+        gpus=gpus, slots=runtime().slots_per_device, minutes=runtime().checkpoint_minutes,
+    )  # fmt: skip
 
 
 @app.command()

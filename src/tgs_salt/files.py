@@ -6,28 +6,38 @@ because a touched array looks like new data to Snakemake and would retrain a nig
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import hashlib
 import json
 import mmap
 import os
+import platform
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from tgs_salt.errors import UserError
 
+NO_ROOM = {errno.ENOSPC: "no space is left", errno.EDQUOT: "your quota is used up", errno.EFBIG: "it grows too large"}
+NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes the place of `path`, on failure it goes."""
+    """Yield a temporary path beside `path`; on success it takes the place of `path`, on failure it goes.
+
+    Raises UserError if the disk is full or the folder may not be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_strays(path)
         yield aside
         if path.is_file() and filecmp.cmp(aside, path, shallow=False):
             return
@@ -35,8 +45,42 @@ def replacing(path: Path | str) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(aside, path)
         _flush_folder(path.parent)
+    except OSError as problem:
+        if problem.errno in NO_ROOM:
+            raise UserError(
+                f"{path}: cannot be written, {NO_ROOM[problem.errno]}; make room and run the same command again."
+            ) from None
+        # What the caller reads may be forbidden as well; only what is written here is spoken of.
+        if problem.errno in NO_ENTRY and str(problem.filename).startswith(str(path.parent)):
+            raise UserError(
+                f"{path}: cannot be written ({problem.strerror}); make its folder writable, or work in another one."
+            ) from None
+        raise
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # what is wrong with the folder has been said
+            aside.unlink(missing_ok=True)
+
+
+def _remove_strays(path: Path) -> None:
+    """Remove what writers of `path` left that were killed on this machine."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(platform.node())}\.(\d+)\.part")
+    for found in path.parent.iterdir():
+        match = ours.fullmatch(found.name)
+        if match and not is_running(int(match[1])):
+            found.unlink(missing_ok=True)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    if os.name != "posix":
+        return True  # a signal to ask with does not exist there
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _flush_folder(folder: Path) -> None:
@@ -65,7 +109,15 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def write_array(path: Path | str, array: np.ndarray) -> None:
     with replacing(path) as aside, open(aside, "wb") as stream:
-        np.save(stream, array, allow_pickle=False)
+        # np.save hands the file to C code, which does not say why it could not write.
+        np.lib.format.write_array(_Plain(stream), array, allow_pickle=False)
+
+
+class _Plain:
+    """A file that numpy takes for none, and writes to in pieces."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.write = stream.write
 
 
 @contextmanager
@@ -73,9 +125,17 @@ def filling_array(path: Path | str, shape: tuple[int, ...], dtype: Any = np.uint
     """Yield a writable memory map of `shape` that becomes `path` on success; it may be larger than memory."""
     with replacing(path) as aside:
         array = np.lib.format.open_memmap(aside, mode="w+", dtype=dtype, shape=shape)
+        _reserve(aside)
         yield array
         array.flush()
         del array
+
+
+def _reserve(path: Path) -> None:
+    """Give a sparse file its blocks now: a disk that fills up under a memory map kills the process without a word."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "rb+") as stream:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
 
 
 def read_array(path: Path | str, shape: tuple[int | None, ...] | None = None, dtype: Any = np.uint8) -> np.ndarray:

@@ -7,13 +7,21 @@ and the few lines that a person waits for (`announce`) are also printed to stdou
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger("tgs_salt")
 SECONDS_BETWEEN_LINES = 10.0
@@ -21,11 +29,23 @@ SECONDS_BETWEEN_LINES = 10.0
 
 def set_up(level: str = "info") -> None:
     """Send the log to stderr with the time of day."""
+    _append(sys.stderr)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+
+
+def _append(stream: TextIO) -> None:
+    """Write at the end of a log file, wherever that is by then: a second attempt may empty the file of a first one that
+    is still alive, whose next line would leave a hole before it."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # no file of the system's: captured, or replaced
+        return
+    if fcntl is not None and stat.S_ISREG(os.fstat(descriptor).st_mode):
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
 
 
 def announce(line: str) -> None:

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from tgs_salt.learning.data import FoldData
+from tgs_salt.learning.resume import Checkpoints
 from tgs_salt.learning.train import Trainer
 from tgs_salt.settings import Model, load_files
+from tgs_salt.signals import Asked
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -49,7 +51,7 @@ def test_a_recipe_trains(model: Model, tmp_path: Path) -> None:
     data = FoldData(tiles, masks * 255, depths, tiles[:2], depths[:2], masks[:2].numpy(), "folds", "data")
     trainer = Trainer("m", 0, model, data, CPU, None)
     before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters()}
-    trainer.run(tmp_path)
+    trainer.run(Checkpoints(tmp_path, trainer.fingerprint, 10, Asked()))
     assert [row["epoch"] for row in trainer.history] == [1]
     assert all(math.isfinite(row["loss"]) for row in trainer.history)
     # Nothing in the network stands aside. (SMP's last block has no skip to attend to, and a squeezed ReLU may be dead.)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,8 +143,8 @@ def test_swa_keeps_the_mean_of_the_last_quarter_with_statistics_of_its_own(
     seen: list[dict[str, torch.Tensor]] = []
     epoch = Trainer.epoch
 
-    def watch(self: Trainer, number: int) -> float:
-        loss = epoch(self, number)
+    def watch(self: Trainer, number: int, pause: Callable[[], None]) -> float:
+        loss = epoch(self, number, pause)
         seen.append({name: tensor.clone() for name, tensor in self.network.state_dict().items()})
         return loss
 
@@ -224,7 +225,8 @@ def test_a_checkpoint_of_another_training_is_refused_with_what_differs(
     other = MODEL.model_copy(update={"learning_rate": 1e-4})
     with caplog.at_level("WARNING", "tgs_salt"):
         model = run(survey, tmp_path / "m", other)
-    assert "is of another training (settings changed); starting from the first epoch" in caplog.text
+    assert "(learning_rate 0.003, now 0.0001); trying the one before it" in caplog.text
+    assert "(learning_rate 0.003, now 0.0001); starting from the first epoch" in caplog.text
     assert model.read_bytes() == run(survey, tmp_path / "clean", other).read_bytes()
 
 
@@ -232,7 +234,8 @@ def test_a_damaged_checkpoint_starts_clean(
     survey: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoint = interrupted(survey, tmp_path / "m", monkeypatch)
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    for path in (checkpoint, checkpoint.with_name("previous.pt")):
+        path.write_bytes(path.read_bytes()[:1000])
     with caplog.at_level("WARNING", "tgs_salt"):
         model = run(survey, tmp_path / "m")
     assert "is damaged; starting from the first epoch" in caplog.text
@@ -245,10 +248,10 @@ def interrupted(survey: Inputs, output: Path, monkeypatch: pytest.MonkeyPatch) -
 
     epoch = Trainer.epoch
 
-    def stop(self: Trainer, number: int) -> float:
+    def stop(self: Trainer, number: int, pause: Callable[[], None]) -> float:
         if number == 3:
             raise KeyboardInterrupt
-        return epoch(self, number)
+        return epoch(self, number, pause)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "epoch", stop)
@@ -258,9 +261,9 @@ def interrupted(survey: Inputs, output: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_fold_is_trained_by_one_process_at_a_time(survey: Inputs, tmp_path: Path) -> None:
-    from tgs_salt.learning.checkpoint import locked
+    from tgs_salt.learning.resume import locked
 
-    holder = "from pathlib import Path; import sys, time; from tgs_salt.learning.checkpoint import locked\n"
+    holder = "from pathlib import Path; import sys, time; from tgs_salt.learning.resume import locked\n"
     holder += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path / "resume")], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"

@@ -36,6 +36,8 @@ SURVEY = SETTINGS.survey
 MOUNT = mounted(SURVEY.competition) if SURVEY.source == "kaggle" else None
 # What must never cause a rerun goes to the jobs by the environment: a parameter would be compared.
 os.environ.update(TGS_SALT_RUNTIME=json.dumps({"runtime": SETTINGS.runtime.model_dump()}))
+# A training that outlives this process leaves its checkpoint to the next one.
+os.environ.update(TGS_SALT_SNAKEMAKE=str(os.getpid()))
 
 
 def section(**parts):

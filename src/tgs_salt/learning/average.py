@@ -37,10 +37,14 @@ class Average:
             self.model.update_parameters(self.network)
 
     def after_epoch(self, epoch: int, batches: Iterator[Batch]) -> None:
-        """`batches` are pixels and depths of the learning tiles; they are read only where statistics are measured."""
+        """`batches` are pixels and depths of the learning tiles; they are read only where statistics are measured.
+
+        An epoch counts once, however often this is called: a training may be stopped between here and its next step.
+        """
         if not self.swa or epoch < self.first:
             return
-        self.model.update_parameters(self.network)
+        if int(self.model.n_averaged) <= epoch - self.first:
+            self.model.update_parameters(self.network)
         if epoch == self.last:
             update_bn(map(_as_one, batches), _TakesOne(self.model))
             self.ready = True

@@ -3,7 +3,8 @@
     python -m tgs_salt train --model unet --fold 0 --settings '{"model": {...}}' --images ... --output .../model.pt
 
 Everything an epoch needs lies on the device as uint8; random numbers are drawn for an epoch at once, from the seed,
-the fold and the epoch alone. So an epoch can be repeated, and a training that was killed ends with the same bytes.
+the fold and the epoch alone. So an epoch can be repeated, and a training that was killed ends with the same bytes,
+also when it goes on from the middle of an epoch: what dropout has drawn by then is part of a checkpoint.
 """
 
 from __future__ import annotations
@@ -11,30 +12,32 @@ from __future__ import annotations
 import csv
 import io
 import math
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tgs_salt import files
+from tgs_salt import __version__, files, signals
 from tgs_salt.errors import UserError
 from tgs_salt.learning import augment
 from tgs_salt.learning.average import Average
-from tgs_salt.learning.checkpoint import RECIPE, load_checkpoint, load_weights, locked, save_checkpoint, save_model
+from tgs_salt.learning.checkpoint import RECIPE, load_weights, save_model
 from tgs_salt.learning.data import FoldData, Teacher, read_fold
 from tgs_salt.learning.device import device, peak_memory_mb, synchronise
 from tgs_salt.learning.losses import loss_of
 from tgs_salt.learning.network import build
 from tgs_salt.learning.optimise import optimiser_of, schedule_of
 from tgs_salt.learning.predict import autocast, to_pixels
+from tgs_salt.learning.resume import Checkpoints, finished, locked
 from tgs_salt.learning.validate import Validation, validate
 from tgs_salt.log import announce, logger
 from tgs_salt.settings import Model
+from tgs_salt.sources import LEARNING, code_digest
 
 
 @dataclass(frozen=True)
@@ -49,28 +52,45 @@ class Inputs:
     teacher: Teacher | None = None
 
 
-def train(name: str, fold: int, settings: Model, inputs: Inputs, output: Path, *, gpus: str, slots: int = 1) -> None:
+def train(
+    name: str, fold: int, settings: Model, inputs: Inputs, output: Path, *,
+    gpus: str, slots: int = 1, minutes: float = 10,
+) -> None:  # fmt: skip
     """Train model `name` on all folds but `fold`; write model.pt (`output`), history.csv and timing.json beside it.
 
-    Goes on from `resume/` beside the output where a training with the same settings and data was killed.
+    Goes on from `resume/` beside the output where a training with the same settings and data was killed or stopped.
+    There is a checkpoint after each epoch and after `minutes` in one. Raises UserError if another process trains this
+    fold, the loss is no number or memory runs out, and Stopped, after a checkpoint, on Ctrl-C and SIGTERM.
     """
     resume = output.parent / "resume"
     with locked(resume), device(gpus, slots) as where:
         torch.set_num_threads(settings.threads)
-        data = read_fold(inputs.images, inputs.masks, inputs.tiles, inputs.folds, fold, settings, inputs.teacher, where)
         try:
+            files_of_fold = (inputs.images, inputs.masks, inputs.tiles, inputs.folds)
+            data = read_fold(*files_of_fold, fold, settings, inputs.teacher, where)
             trainer = Trainer(name, fold, settings, data, where, inputs.init_from)
-            trainer.run(resume)
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"out of GPU memory; lower models.{name}.batch_size (now {settings.batch_size}), "
-                "or runtime.slots_per_device."
-            ) from None
+            with signals.deferred() as asked:
+                trainer.run(Checkpoints(resume, trainer.fingerprint, minutes, asked))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as problem:
+            raise _out_of_memory(problem, name, settings, where) from None
         files.write_text(output.with_name("history.csv"), _csv(trainer.history))
         files.write_json(output.with_name("timing.json"), trainer.timing())
         save_model(output, trainer.kept, settings, data.images.shape[-1], fold, data.fold_hash)
-        # A finished training is not one to resume: `--force` has to train again.
-        shutil.rmtree(resume, ignore_errors=True)
+        finished(resume)
+
+
+def _out_of_memory(problem: Exception, name: str, settings: Model, where: torch.device) -> Exception:
+    """A sentence in place of `problem` if memory has run out (torch has no class for it on a CPU), else itself."""
+    lower = f"lower models.{name}.batch_size (now {settings.batch_size})"
+    if where.type == "cuda" and isinstance(problem, torch.OutOfMemoryError):
+        return UserError(f"out of GPU memory; {lower}, or runtime.slots_per_device.")
+    if isinstance(problem, MemoryError) or "can't allocate memory" in str(problem):
+        return UserError(f"out of memory; {lower}, or run fewer jobs at once (--cores).")
+    return problem
+
+
+def _no_pause() -> None:
+    pass
 
 
 class Trainer:
@@ -99,59 +119,64 @@ class Trainer:
         self.loss = loss_of(settings.loss)
         self.history: list[dict[str, float]] = []
         self.chosen: dict[str, Tensor] | None = None
+        self.step, self.rate, self.total = 0, 0.0, torch.zeros((), device=where)  # of the running epoch
+        self.random: list[Tensor] = []
         self.seconds = 0.0
-        source = files.digest(init_from.read_bytes())[:16] if init_from else ""
-        self.fingerprint = {
-            "settings": files.digest(settings.model_dump_json(exclude={"like", "init_from", "teacher"}))[:16],
-            "folds": f"{fold}:{data.fold_hash}", "data": data.data_hash, "init_from": source,
-            "code": f"recipe {RECIPE}, torch {torch.__version__}, {where.type}",
-        }  # fmt: skip
+        self.began = time.monotonic()
+        self.fingerprint = self._fingerprint(init_from)
 
-    def run(self, resume: Path) -> None:
-        """All epochs that are left, with a checkpoint after each."""
-        state = load_checkpoint(resume / "checkpoint.pt", self.fingerprint)
+    def run(self, checkpoints: Checkpoints) -> None:
+        """All steps that are left, with a checkpoint after each epoch and whenever one is due."""
+        state = checkpoints.load()
         if state is not None:
             self._restore(state)
-            announce(f"{self.title}: going on after epoch {len(self.history)} of {self.settings.epochs}")
+            within = f", step {self.step} of {self.steps_per_epoch} of the next" if self.step else ""
+            announce(f"{self.title}: going on after epoch {len(self.history)} of {self.settings.epochs}{within}")
         logger.info(
             f"{self.title}: {len(self.data.images):,} tiles, {self.settings.epochs} epochs of {self.steps_per_epoch} "
             f"steps on {self.where}"
         )
+        pause = partial(checkpoints.pause, self._state)
         for epoch in range(len(self.history) + 1, self.settings.epochs + 1):
             if self._stalled():
                 announce(f"{self.title}: stopped, {self.settings.patience} epochs without a lower validation loss")
                 break
-            began = time.monotonic()
-            rate = self.optimiser.param_groups[-1]["lr"]
-            loss = self.epoch(epoch)
+            self.began = time.monotonic()
+            loss = self.epoch(epoch, pause)
             if not math.isfinite(loss):
                 raise UserError(
                     f"{self.title}: the loss became {loss} in epoch {epoch}; "
                     f"lower models.{self.name}.learning_rate (now {self.settings.learning_rate:g})."
                 )
-            self.average.after_epoch(epoch, self._batches())
-            reached = validate(self.average.best, self.data)
+            self.average.after_epoch(epoch, self._batches(pause))
+            reached = validate(self.average.best, self.data, pause)
             if self.settings.schedule == "plateau":
                 self.schedule.step(reached.loss)  # type: ignore[arg-type]
-            self._note(epoch, rate, loss, reached)
-            self.seconds += time.monotonic() - began
-            self._announce(time.monotonic() - began)
-            save_checkpoint(resume / "checkpoint.pt", self._state())
-            # For those who look on without torch.
-            files.write_text(resume / "history.csv", _csv(self.history))
+            self._note(epoch, loss, reached)
+            self.step = 0
+            self._count_time()
+            self._announce()
+            checkpoints.save(self._state())
+            files.write_text(checkpoints.newest.with_name("history.csv"), _csv(self.history))
+            checkpoints.stop_if_asked()
 
-    def epoch(self, epoch: int) -> float:
-        """One pass over the tiles in random order; nothing waits for the device until the end. Mean loss a tile."""
+    def epoch(self, epoch: int, pause: Callable[[], None] = _no_pause) -> float:
+        """One pass over the tiles in random order; nothing waits for the device until the end. Mean loss a tile.
+
+        Begins at `self.step`, which is 0 unless the training was stopped in this epoch; calls `pause` between steps.
+        """
         generator = torch.Generator().manual_seed(_seed(self.settings.seed, self.fold, epoch))
-        torch.manual_seed(_seed(self.settings.seed, self.fold, epoch))  # dropout
-        count = len(self.data.images)
+        if self.step == 0:
+            torch.manual_seed(_seed(self.settings.seed, self.fold, epoch))  # dropout
+            self.rate = self.optimiser.param_groups[-1]["lr"]
+            self.total = torch.zeros((), device=self.where)
+        count, size = len(self.data.images), self.settings.batch_size
         order = torch.randperm(count, generator=generator).to(self.where)
         side = self.data.images.shape[-1]
         changes = augment.draw(count, side, self.settings.augment, generator).to(self.where)
-        total = torch.zeros((), device=self.where)
         self.network.train()
-        for first in range(0, count, self.settings.batch_size):
-            rows = order[first : first + self.settings.batch_size]
+        for step in range(self.step, self.steps_per_epoch):
+            rows = order[step * size : (step + 1) * size]
             pixels = to_pixels(self.data.images.index_select(0, rows))
             targets = to_pixels(self.data.targets.index_select(0, rows))
             pixels, targets = changes.apply(pixels, targets, rows)
@@ -165,20 +190,26 @@ class Trainer:
             if self.settings.schedule != "plateau":
                 self.schedule.step()
             self.average.after_step()
-            total += loss.detach() * len(rows)
+            self.total += loss.detach() * len(rows)
+            self.step = step + 1
+            if self.step == self.steps_per_epoch:
+                # Measuring statistics draws dropout as well, and is done anew if the training stops after this.
+                self.random = self._random()
+            pause()
         synchronise(self.where)
-        return float(total) / count
+        return float(self.total) / count
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, pause: Callable[[], None]) -> Iterator[tuple[Tensor, Tensor]]:
         """Pixels and depths of the learning tiles as they are."""
         for first in range(0, len(self.data.images), self.settings.batch_size):
             part = slice(first, first + self.settings.batch_size)
             yield to_pixels(self.data.images[part]), self.data.depths[part]
+            pause()
 
-    def _note(self, epoch: int, rate: float, loss: float, reached: Validation) -> None:
+    def _note(self, epoch: int, loss: float, reached: Validation) -> None:
         """A row of history, and a copy of the weights where this epoch is the best that counts."""
         row = {
-            "epoch": epoch, "learning_rate": rate, "loss": loss,
+            "epoch": epoch, "learning_rate": self.rate, "loss": loss,
             "score": reached.score, "validation_loss": reached.loss, "accuracy": reached.accuracy,
         }  # fmt: skip
         self.history.append(row)
@@ -206,8 +237,9 @@ class Trainer:
         """The weights that count: averaged, after the last epoch or after the best."""
         return self.chosen if self.chosen is not None else self.average.best.state_dict()
 
-    def _announce(self, seconds: float) -> None:
+    def _announce(self) -> None:
         row = self.history[-1]
+        seconds = self.seconds / len(self.history)
         announce(
             f"{self.title}: epoch {len(self.history)}/{self.settings.epochs}, loss {row['loss']:.4f}, "
             f"score {row['score']:.4f}, {len(self.data.images) / seconds:,.0f} tiles/s, "
@@ -223,14 +255,35 @@ class Trainer:
             "seconds": round(self.seconds, 1),
             "tiles_per_second": round(len(self.data.images) * epochs / max(self.seconds, 1e-9), 1),
             "peak_memory_mb": round(peak_memory_mb(self.where), 1),
+            # For who looks on without torch: `status` tells which folds older code has trained.
+            "version": __version__,
+            "code": code_digest(*LEARNING),
         }
 
-    def _state(self) -> dict[str, Any]:
+    def _count_time(self) -> None:
+        """Add the time since the last call, or since the epoch began, to the training's."""
+        now = time.monotonic()
+        self.seconds, self.began = self.seconds + now - self.began, now
+
+    def _fingerprint(self, init_from: Path | None) -> dict[str, str]:
+        """All that the numbers of this training depend on: a checkpoint with other values is of another training."""
+        settings = self.settings.model_dump(mode="json", exclude={"like", "init_from", "teacher"})
         return {
-            "fingerprint": self.fingerprint, "network": self.network.state_dict(),
-            "average": self.average.state_dict(), "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(), "scaler": self.scaler.state_dict(),
-            "history": self.history, "chosen": self.chosen, "seconds": self.seconds,
+            **{key: str(value) for key, value in settings.items()},
+            "fold": str(self.fold), "tiles of the fold": self.data.fold_hash, "data": self.data.data_hash,
+            "weights of init_from": files.digest(init_from.read_bytes())[:16] if init_from else "none",
+            "code": f"recipe {RECIPE}, torch {torch.__version__}, {self.where.type}",
+        }  # fmt: skip
+
+    def _state(self) -> dict[str, Any]:
+        self._count_time()
+        random = self.random if self.step == self.steps_per_epoch else self._random()
+        return {
+            "network": self.network.state_dict(), "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(), "history": self.history, "chosen": self.chosen,
+            "step": self.step, "rate": self.rate, "total": self.total, "seconds": self.seconds,
+            "random": random,
         }  # fmt: skip
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -240,6 +293,16 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
         self.history, self.chosen, self.seconds = state["history"], state["chosen"], state["seconds"]
+        self.step, self.rate, self.total = state["step"], state["rate"], state["total"].to(self.where)
+        self.random = state["random"]
+        torch.set_rng_state(self.random[0])
+        if self.where.type == "cuda":
+            torch.cuda.set_rng_state(self.random[1], self.where)
+
+    def _random(self) -> list[Tensor]:
+        """The states of the random numbers, of the CPU and of the GPU that trains."""
+        on_gpu = self.where.type == "cuda"
+        return [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.where)] if on_gpu else [])]
 
 
 def _seed(*parts: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +26,11 @@ class Validation:
     accuracy: float
 
 
-def validate(network: TileNetwork, data: FoldData) -> Validation:
-    """Judge `network` on the fold's own tiles, on the device where they lie, against their masks."""
+def validate(network: TileNetwork, data: FoldData, pause: Callable[[], None] = lambda: None) -> Validation:
+    """Judge `network` on the fold's own tiles, on the device where they lie, against their masks.
+
+    `pause` is called after each batch, and may end it by an exception; nothing is changed by then.
+    """
     network.eval()
     tiles, depths, masks = data.held_out_images, data.held_out_depths, data.held_out_masks
     truth = torch.from_numpy(np.ascontiguousarray(masks)).to(tiles.device)
@@ -41,5 +45,6 @@ def validate(network: TileNetwork, data: FoldData) -> Validation:
         loss += F.binary_cross_entropy_with_logits(logits, mask, reduction="sum")
         right += ((logits > 0) == (mask > 0)).sum()
         salt_bytes.append(quantised(torch.sigmoid(logits), tiles[part]))
+        pause()
     scores = metric.score_bytes(torch.cat(salt_bytes).cpu().numpy(), masks, metric.HALF)
     return Validation(float(scores.mean()), float(loss) / truth.numel(), float(right) / truth.numel())

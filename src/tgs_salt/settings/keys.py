@@ -276,6 +276,9 @@ class Runtime(Section):
         description="granted: a job computes on what --resources gpu grants; auto: on what a scheduler made visible, "
         "for clusters that know GPUs only as gres",
     )
+    checkpoint_minutes: Positive = Field(
+        10, description="minutes between checkpoints inside an epoch; the end of each epoch has one in any case"
+    )
 
 
 class Settings(Section):
