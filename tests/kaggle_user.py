@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from kaggle_server import ACCEPTED, KEY, SLUG, TOKEN
 from surveys import as_outer_zip, make_survey
@@ -88,3 +89,9 @@ def fetch(user: User, archive: Path, *options: object, **tiles: int) -> Ended:
 def on_disk(archive: Path) -> set[str]:
     """What lies in the archive's folder, but for the lock."""
     return {path.name for path in archive.parent.iterdir()} - {f".{SLUG}.lock"}
+
+
+def clients_left() -> list[psutil.Process]:
+    """Kaggle's clients that this process has started and that have not ended."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if any(Path(word).name == "kaggle" for word in child.cmdline())]

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import psutil  # type: ignore[import-untyped]
 import pytest
 from kaggle_server import FOREVER, NO_PERMISSION, RULES, SLUG, KaggleServer
-from kaggle_user import Ended, User
+from kaggle_user import Ended, User, clients_left
 
 from tgs_salt.submission import submit as module
 from tgs_salt.submission.submit import command_line, token
@@ -134,7 +133,7 @@ def test_what_becomes_of_a_submission(
     assert {path.name for path in results.iterdir()} == {
         "survey", "submission.csv", *(["submitted.json"] if case.status else []),
     }  # fmt: skip
-    assert psutil.Process().children(recursive=True) == []
+    assert clients_left() == []
 
 
 def test_the_same_bytes_are_sent_once(server: KaggleServer, user: User, results: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 from kaggle_server import FOREVER, KEY, NO_PERMISSION, RULES, SLUG, KaggleServer, competition_archive
-from kaggle_user import NOTHING, WHOLE, User, fetch, on_disk
+from kaggle_user import NOTHING, WHOLE, User, clients_left, fetch, on_disk
 
 from tgs_salt.errors import UserError
 from tgs_salt.survey import kaggle
@@ -122,7 +122,7 @@ def test_what_kaggle_and_the_network_do(server: KaggleServer, user: User, archiv
         assert len(server.requests) == len(case.requests), "fetched once"
     else:
         assert on_disk(archive) == NOTHING
-    assert psutil.Process().children(recursive=True) == []
+    assert clients_left() == []
 
 
 # --- what lies there already, and what happens beside it
