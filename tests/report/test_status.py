@@ -72,7 +72,7 @@ def test_each_training_is_told(experiment: Path) -> None:
     assert table["second 0"][3:] == ["5/8", "stopped; goes on when run again"]
     assert table["second 1"] == ["", "", "", "0/8", "running: process 1 on elsewhere"]
     assert table["second 2"] == ["", "", "", "0/8", "waiting"]
-    assert "not finished yet; to go on: snakemake" in done.stdout
+    assert "not finished yet; the snakemake command" in done.stdout
 
 
 def test_without_settings_what_has_a_folder_is_told(experiment: Path) -> None:

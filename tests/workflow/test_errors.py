@@ -77,7 +77,7 @@ def test_a_gpu_that_is_not_there(copy: Copy, finished: Finished) -> None:
     said = told(failed)
     assert "error: this job was given a GPU, but torch finds no CUDA device here" in said
     assert "run snakemake with --resources gpu=0" in said
-    assert "A job failed: its log is above" in said
+    assert "A job failed or was stopped: its log is above" in said
 
 
 def test_an_encoder_that_does_not_exist(copy: Copy, finished: Finished) -> None:

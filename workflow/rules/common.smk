@@ -76,7 +76,7 @@ def survey_place():
         return synthetic_folder(SURVEY)
     if SURVEY.source == "kaggle":
         return MOUNT or f"data/{SURVEY.competition}/{SURVEY.competition}.zip"
-    return os.path.expanduser(SURVEY.directory)
+    return os.path.normpath(os.path.expanduser(SURVEY.directory))
 
 
 def survey_files():
@@ -173,7 +173,7 @@ def show_status():
 
 def explain_failure():
     print(
-        "A job failed: its log is above, and its last line says why. Finished work is kept; "
-        "the same command goes on from there.",
+        "A job failed or was stopped: its log is above, and its last line says why. Finished work is kept; "
+        "when that is mended, the same command goes on from there.",
         file=sys.stderr,
     )

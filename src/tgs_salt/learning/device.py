@@ -42,7 +42,7 @@ def device(gpus: str, slots: int = 1) -> Iterator[torch.device]:
         hidden = f"{VISIBLE} is {os.environ[VISIBLE]!r}; " if VISIBLE in os.environ else ""
         raise UserError(
             f"this job was given a GPU, but torch finds no CUDA device here; {hidden}to compute on the CPU, "
-            "run snakemake with --resources gpu=0 (workflow/presets/cpu.yaml is made for that)."
+            "run snakemake with --resources gpu=0 (workflow/presets/cpu.yaml is made for that), or use --gpus 0."
         )
     if gpus == "auto" and len(names) == 1:
         yield _use(0, names[0])

@@ -28,20 +28,17 @@ def status(experiment: Path, competition: str = "", same: str = "") -> None:
     `same` are the options of snakemake that the experiment was run with, such as ` --configfile mine.yaml`.
     """
     console = Console(soft_wrap=True, highlight=False)
-    console.print(folds_table(Experiment(experiment)))
-    decision = experiment / "threshold.json"
-    if not decision.exists():
-        console.print(f"not finished yet; to go on: snakemake --cores all --resources gpu=...{same}")
+    found = Experiment(experiment)
+    console.print(folds_table(found))
+    chosen = found.decision
+    if chosen is None:
+        console.print("not finished yet; the snakemake command that began it goes on from here")
         return
-    newer = [
-        path for path in experiment.glob("models/*/fold*/model.pt") if path.stat().st_mtime > decision.stat().st_mtime
-    ]
+    decided = (experiment / "threshold.json").stat().st_mtime
+    newer = [path for path in experiment.glob("models/*/fold*/model.pt") if path.stat().st_mtime > decided]
     if newer:
-        console.print(
-            f"{newer[0]} is newer than these scores; to bring them up: snakemake --cores all --resources gpu=...{same}"
-        )
+        console.print(f"{newer[0]} is newer than these scores; the snakemake command that began it brings them up")
         return
-    chosen = files.read_json(decision)
     console.print(
         f"cross-fitted score  {chosen['cross_fitted_score']:.4f}   (in-sample {chosen['score']:.4f}, "
         f"at 0.5 without minimum area {chosen['score_at_half']:.4f}, {chosen['tiles']:,} tiles)"
