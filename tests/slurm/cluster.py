@@ -15,6 +15,7 @@ from pathlib import Path
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 SETTINGS = Path("/etc/slurm")  # clients inside a job look nowhere else: the executor drops SLURM_CONF
+FILES = ("slurm.conf", "gres.conf", "cgroup.conf")
 GPUS = ((1, 3), (1, 5))  # numbers of /dev/null and /dev/zero: SLURM insists on character devices
 GRACE = 5  # seconds from SIGTERM to SIGKILL
 
@@ -55,9 +56,14 @@ def why_not() -> str:
         return "starting SLURM's daemons needs root"
     if not all(map(shutil.which, PROGRAMS)) and not shutil.which("apt-get"):
         return "SLURM is not installed, and there is no apt-get to install it"
-    if any((SETTINGS / name).exists() for name in ("slurm.conf", "gres.conf", "cgroup.conf")):
+    if any((SETTINGS / name).exists() and not _left_over(SETTINGS / name) for name in FILES):
         return f"this machine has a SLURM of its own ({SETTINGS})"
     return ""
+
+
+def _left_over(path: Path) -> bool:
+    """Whether a run of ours that was killed has left this link behind."""
+    return path.is_symlink() and path.readlink().parent.name.startswith("slurm")
 
 
 def install() -> None:
@@ -85,7 +91,9 @@ def running(folder: Path) -> Iterator[None]:
     (folder / "spool").mkdir()
     with ExitStack() as stack:
         SETTINGS.mkdir(exist_ok=True)
-        for name in ("slurm.conf", "gres.conf", "cgroup.conf"):
+        for name in FILES:
+            if _left_over(SETTINGS / name):
+                (SETTINGS / name).unlink()
             (SETTINGS / name).symlink_to(folder / name)
             stack.callback((SETTINGS / name).unlink)
         if subprocess.run(["munge", "-n"], capture_output=True, check=False).returncode:
