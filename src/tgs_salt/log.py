@@ -30,11 +30,22 @@ SECONDS_BETWEEN_LINES = 10.0
 def set_up(level: str = "info") -> None:
     """Send the log to stderr with the time of day."""
     _append(sys.stderr)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what sys.stderr is at that moment: a live bar puts itself there, and lets lines pass above it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
 
 
 def _append(stream: TextIO) -> None:
@@ -56,44 +67,51 @@ def announce(line: str) -> None:
 
 
 class Counter:
-    """Counts finished things; `advance` is called from one thread."""
+    """Counts finished things, of which `done` were so before; `advance` is called from one thread."""
 
-    def __init__(self, what: str, total: int, bar: Progress | None) -> None:
-        self.what, self.total, self.done = what, total, 0
+    def __init__(self, what: str, total: int, bar: Progress | None, done: int = 0, lines: bool = True) -> None:
+        self.what, self.total, self.before, self.done, self.lines = what, total, done, done, lines
         self.began = self.last_line = time.monotonic()
         self.bar = bar
-        self.task = bar.add_task(what, total=total, rate="") if bar else None
+        self.task = bar.add_task(what, total=total, completed=done, rate="") if bar else None
+
+    def name(self, what: str) -> None:
+        """Put `what` before the bar."""
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, description=what)
 
     def advance(self, count: int = 1) -> None:
         self.done += count
         now = time.monotonic()
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, advance=count, rate=f"{self._rate(now):,.0f}/s")
-        elif now - self.last_line >= SECONDS_BETWEEN_LINES:
+        elif self.lines and now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
             left = (self.total - self.done) / max(self._rate(now), 1e-9)
             logger.info(f"{self.what}: {self.done:,} of {self.total:,}, {self._rate(now):,.0f}/s, {left:.0f} s left")
 
     def finish(self) -> None:
+        if not self.lines:
+            return
         now = time.monotonic()
         logger.info(f"{self.what}: {self.done:,} in {now - self.began:.1f} s, {self._rate(now):,.0f}/s")
 
     def _rate(self, now: float) -> float:
-        return self.done / max(now - self.began, 1e-9)
+        return (self.done - self.before) / max(now - self.began, 1e-9)
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Counter]:
-    """Show how `total` things get done: a bar on a terminal, a line every ten seconds in a log file."""
+def progress(what: str, total: int, done: int = 0, lines: bool = True) -> Iterator[Counter]:
+    """Show how `total` things get done: a bar on a terminal; in a log file, with `lines`, a line every ten seconds."""
     if sys.stderr.isatty():
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
         )  # fmt: skip
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            counter = Counter(what, total, bar)
+            counter = Counter(what, total, bar, done, lines)
             yield counter
     else:
-        counter = Counter(what, total, None)
+        counter = Counter(what, total, None, done, lines)
         yield counter
     counter.finish()

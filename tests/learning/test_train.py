@@ -196,6 +196,24 @@ def command(survey: Inputs, output: Path, epochs: int) -> list[str]:
     ]  # fmt: skip
 
 
+def test_on_a_terminal_a_live_bar_stands_below_the_lines(survey: Inputs, tmp_path: Path) -> None:
+    leader, follower = os.openpty()
+    environment = {**os.environ, "PYTHONPATH": "src", "TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen(command(survey, tmp_path, 3), env=environment, stderr=follower, stdout=subprocess.PIPE)
+    os.close(follower)
+    seen = b""
+    try:
+        while part := os.read(leader, 4096):
+            seen += part
+    except OSError:  # the other end is closed
+        pass
+    os.close(leader)
+    assert process.wait() == 0 and process.stdout.read() == b"", "lines are on the terminal once"
+    shown = seen.decode()
+    assert "m fold 0, loss" in shown and "24/24" in shown and "/s" in shown
+    assert all(f"m fold 0: epoch {epoch}/3, loss" in shown for epoch in (1, 2, 3))
+
+
 def test_killed_and_started_again_it_ends_with_the_same_bytes(survey: Inputs, tmp_path: Path) -> None:
     epochs = 20
     whole = run(survey, tmp_path / "whole", MODEL.model_copy(update={"epochs": epochs}))

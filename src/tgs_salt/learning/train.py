@@ -35,7 +35,7 @@ from tgs_salt.learning.optimise import optimiser_of, schedule_of
 from tgs_salt.learning.predict import autocast, to_pixels
 from tgs_salt.learning.resume import Checkpoints, finished, locked
 from tgs_salt.learning.validate import Validation, validate
-from tgs_salt.log import announce, logger
+from tgs_salt.log import Counter, announce, logger, progress
 from tgs_salt.settings import Model
 from tgs_salt.sources import LEARNING, code_digest
 
@@ -121,6 +121,7 @@ class Trainer:
         self.chosen: dict[str, Tensor] | None = None
         self.step, self.rate, self.total = 0, 0.0, torch.zeros((), device=where)  # of the running epoch
         self.random: list[Tensor] = []
+        self.shown = Counter(self.title, 0, None, lines=False)
         self.seconds = 0.0
         self.began = time.monotonic()
         self.fingerprint = self._fingerprint(init_from)
@@ -136,6 +137,12 @@ class Trainer:
             f"{self.title}: {len(self.data.images):,} tiles, {self.settings.epochs} epochs of {self.steps_per_epoch} "
             f"steps on {self.where}"
         )
+        count, size = len(self.data.images), self.settings.batch_size
+        done = len(self.history) * count + min(self.step * size, count)
+        with progress(self.title, self.settings.epochs * count, done, lines=False) as self.shown:
+            self._run(checkpoints)
+
+    def _run(self, checkpoints: Checkpoints) -> None:
         pause = partial(checkpoints.pause, self._state)
         for epoch in range(len(self.history) + 1, self.settings.epochs + 1):
             if self._stalled():
@@ -192,6 +199,7 @@ class Trainer:
             self.average.after_step()
             self.total += loss.detach() * len(rows)
             self.step = step + 1
+            self.shown.advance(len(rows))
             if self.step == self.steps_per_epoch:
                 # Measuring statistics draws dropout as well, and is done anew if the training stops after this.
                 self.random = self._random()
@@ -245,6 +253,7 @@ class Trainer:
             f"score {row['score']:.4f}, {len(self.data.images) / seconds:,.0f} tiles/s, "
             f"{_clock(seconds * (self.settings.epochs - len(self.history)))} left"
         )
+        self.shown.name(f"{self.title}, loss {row['loss']:.4f}, score {row['score']:.4f}")
 
     def timing(self) -> dict[str, Any]:
         """Figures that differ from run to run, for timing.json."""
