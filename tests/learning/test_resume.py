@@ -217,10 +217,13 @@ def test_a_signal_saves_and_the_log_says_so(survey: Inputs, tmp_path: Path, numb
         "--masks", survey.masks, "--tiles", survey.tiles, "--folds", survey.folds,
     ]  # fmt: skip
     log = tmp_path / "train.log"
+    # A shell that runs the tests in the background has its children ignore Ctrl-C, which a training then does as well.
+    before = signal.signal(number, signal.default_int_handler)
     with open(log, "w") as stream:
         process = subprocess.Popen(
             command, env={**os.environ, "PYTHONPATH": "src"}, stderr=stream, stdout=subprocess.PIPE, text=True
         )
+    signal.signal(number, before)
     assert process.stdout is not None
     process.stdout.readline()  # the first epoch is over
     # A second attempt empties the log of a first one that is still alive.
