@@ -161,8 +161,7 @@ def commands() -> dict[str, list[str]]:
             "--output", "submission.csv",
         ],
         "report": [
-            "report", "--experiment", ".", "--history", "m0/history.csv", "--history", "m1/history.csv",
-            "--output", "report.html",
+            "report", ".", "--output", "report.html",
         ],
     }  # fmt: skip
 
