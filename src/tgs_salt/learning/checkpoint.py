@@ -21,7 +21,7 @@ from tgs_salt.sources import LEARNING, code_digest
 
 FORMAT = 1
 # Bump when a change of the training code changes its numbers: half-trained checkpoints of the old code are refused.
-RECIPE = 2
+RECIPE = 3
 
 
 def save_model(
