@@ -351,12 +351,19 @@ def show(
 @app.command()
 def compare(
     one: Annotated[Path, typer.Argument(metavar="A", help="results folder of an experiment")],
-    other: Annotated[Path, typer.Argument(metavar="B", help="results folder of another")],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[B]", help="that of another; without it A's models are compared")
+    ] = None,
     threads: Threads = 1,
 ) -> None:
-    """Put two experiments side by side: settings that differ, score difference tile by tile, tiles won and lost."""
+    """Put two experiments side by side (settings that differ, score difference tile by tile), or one's models."""
+    from tgs_salt.report.artefacts import Experiment
     from tgs_salt.report.compare import compare
+    from tgs_salt.report.variants import compare_models
 
+    if other is None:
+        compare_models(Experiment(one), threads)
+        return
     compare(one, other, threads)
 
 

@@ -52,8 +52,8 @@ def test_a_recipe_trains(model: Model, tmp_path: Path) -> None:
     trainer = Trainer("m", 0, model, data, CPU, None)
     before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters()}
     trainer.run(Checkpoints(tmp_path, trainer.fingerprint, 10, Asked()))
-    assert [row["epoch"] for row in trainer.history] == [1]
-    assert all(math.isfinite(row["loss"]) for row in trainer.history)
+    assert [row["epoch"] for row in trainer.history.rows] == [1]
+    assert all(math.isfinite(row["loss"]) for row in trainer.history.rows)
     # Nothing in the network stands aside. (SMP's last block has no skip to attend to, and a squeezed ReLU may be dead.)
     still = [name for name, tensor in trainer.network.named_parameters() if torch.equal(tensor, before[name])]
     assert [name for name in still if "decoder.blocks.4.attention1" not in name and "cSE" not in name] == []

@@ -77,3 +77,30 @@ def test_what_cannot_be_compared(two: tuple[Path, Path], tmp_path: Path) -> None
     (copy / "threshold.json").unlink()
     with pytest.raises(UserError, match=r"copy: no decision yet; run snakemake to the end first\.$"):
         compare(two[0], copy)
+
+
+def test_the_models_of_one_experiment(two: tuple[Path, Path]) -> None:
+    """Against scores that are taken tile by tile, with a pair that is fixed, so that nothing is chosen."""
+    done = tgs_salt("compare", two[0])
+    assert done.returncode == 0, done.stderr
+    truth = np.load(two[0] / "survey/train_masks.npy")
+    fold = np.array([line.rsplit(",", 1)[1] for line in (two[0] / "folds.csv").read_text().split()[1:]])
+    scores = {model: np.empty(len(truth)) for model in ("first", "second")}
+    for model, own in scores.items():
+        for k in "012":
+            oof = np.load(two[0] / f"models/{model}/fold{k}/oof.npy")
+            own[fold == k] = metric.score_bytes(oof, truth[fold == k], PAIR["level"], PAIR["min_area"])
+    gain = scores["second"] - scores["first"]
+    row = next(line for line in done.stdout.splitlines() if " second " in line)
+    cells = [cell.strip() for cell in row.strip("│|").split("│")]
+    assert cells[:3] == ["second", f"{scores['second'].mean():.4f}", f"{gain.mean():+.4f}"]
+    assert cells[4:] == [str((gain > 0).sum()), str((gain < 0).sum())]
+    low, high = map(float, cells[3].split(" to "))
+    assert low < gain.mean() < high
+
+
+def test_a_single_model_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
+    make_experiment(tmp_path / "lone", models=["unet"], decide=PAIR)
+    done = tgs_salt("compare", tmp_path / "lone")
+    assert done.returncode == 1
+    assert "only unet votes; name a second experiment, or let more models vote" in done.stderr

@@ -9,8 +9,6 @@ also when it goes on from the middle of an epoch: what dropout has drawn by then
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -29,12 +27,13 @@ from tgs_salt.learning.average import Average
 from tgs_salt.learning.checkpoint import RECIPE, load_weights, save_model
 from tgs_salt.learning.data import FoldData, Teacher, read_fold
 from tgs_salt.learning.device import device, peak_memory_mb, synchronise
+from tgs_salt.learning.history import History
 from tgs_salt.learning.losses import loss_of
 from tgs_salt.learning.network import build
 from tgs_salt.learning.optimise import optimiser_of, schedule_of
 from tgs_salt.learning.predict import autocast, to_pixels
 from tgs_salt.learning.resume import Checkpoints, finished, locked
-from tgs_salt.learning.validate import Validation, validate
+from tgs_salt.learning.validate import validate
 from tgs_salt.log import Counter, announce, logger, progress
 from tgs_salt.settings import Model
 from tgs_salt.sources import LEARNING, code_digest
@@ -73,7 +72,7 @@ def train(
                 trainer.run(Checkpoints(resume, trainer.fingerprint, minutes, asked))
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as problem:
             raise _out_of_memory(problem, name, settings, where) from None
-        files.write_text(output.with_name("history.csv"), _csv(trainer.history))
+        files.write_text(output.with_name("history.csv"), trainer.history.text)
         files.write_json(output.with_name("timing.json"), trainer.timing())
         save_model(output, trainer.kept, settings, data.images.shape[-1], fold, data.fold_hash)
         finished(resume)
@@ -117,7 +116,7 @@ class Trainer:
         half_floats = where.type == "cuda" and not torch.cuda.is_bf16_supported()
         self.scaler = torch.amp.GradScaler(where.type, enabled=half_floats)
         self.loss = loss_of(settings.loss)
-        self.history: list[dict[str, float]] = []
+        self.history = History()
         self.chosen: dict[str, Tensor] | None = None
         self.step, self.rate, self.total = 0, 0.0, torch.zeros((), device=where)  # of the running epoch
         self.random: list[Tensor] = []
@@ -145,7 +144,7 @@ class Trainer:
     def _run(self, checkpoints: Checkpoints) -> None:
         pause = partial(checkpoints.pause, self._state)
         for epoch in range(len(self.history) + 1, self.settings.epochs + 1):
-            if self._stalled():
+            if self.history.stalled(self.settings.patience):
                 announce(f"{self.title}: stopped, {self.settings.patience} epochs without a lower validation loss")
                 break
             self.began = time.monotonic()
@@ -159,12 +158,15 @@ class Trainer:
             reached = validate(self.average.best, self.data, pause)
             if self.settings.schedule == "plateau":
                 self.schedule.step(reached.loss)  # type: ignore[arg-type]
-            self._note(epoch, loss, reached)
+            self.history.add(self.rate, loss, reached)
+            if self.history.last_is_best(self.settings.keep):
+                # A copy: state_dict() hands out the tensors that training goes on to change.
+                self.chosen = {key: tensor.clone() for key, tensor in self.average.best.state_dict().items()}
             self.step = 0
             self._count_time()
             self._announce()
             checkpoints.save(self._state())
-            files.write_text(checkpoints.newest.with_name("history.csv"), _csv(self.history))
+            files.write_text(checkpoints.newest.with_name("history.csv"), self.history.text)
             checkpoints.stop_if_asked()
 
     def epoch(self, epoch: int, pause: Callable[[], None] = _no_pause) -> float:
@@ -214,28 +216,6 @@ class Trainer:
             yield to_pixels(self.data.images[part]), self.data.depths[part]
             pause()
 
-    def _note(self, epoch: int, loss: float, reached: Validation) -> None:
-        """A row of history, and a copy of the weights where this epoch is the best that counts."""
-        row = {
-            "epoch": epoch, "learning_rate": self.rate, "loss": loss,
-            "score": reached.score, "validation_loss": reached.loss, "accuracy": reached.accuracy,
-        }  # fmt: skip
-        self.history.append(row)
-        best = {
-            "last": False,
-            "score": reached.score >= max(row["score"] for row in self.history),
-            "loss": reached.loss <= min(row["validation_loss"] for row in self.history),
-        }
-        if best[self.settings.keep]:
-            # A copy: state_dict() hands out the tensors that training goes on to change.
-            self.chosen = {key: tensor.clone() for key, tensor in self.average.best.state_dict().items()}
-
-    def _stalled(self) -> bool:
-        losses = [row["validation_loss"] for row in self.history]
-        return bool(
-            losses and self.settings.patience and len(losses) - 1 - losses.index(min(losses)) >= self.settings.patience
-        )
-
     @property
     def title(self) -> str:
         return f"{self.name} fold {self.fold}"
@@ -246,7 +226,7 @@ class Trainer:
         return self.chosen if self.chosen is not None else self.average.best.state_dict()
 
     def _announce(self) -> None:
-        row = self.history[-1]
+        row = self.history.last
         seconds = self.seconds / len(self.history)
         announce(
             f"{self.title}: epoch {len(self.history)}/{self.settings.epochs}, loss {row['loss']:.4f}, "
@@ -290,7 +270,7 @@ class Trainer:
         return {
             "network": self.network.state_dict(), "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(), "history": self.history, "chosen": self.chosen,
+            "scaler": self.scaler.state_dict(), "history": self.history.rows, "chosen": self.chosen,
             "step": self.step, "rate": self.rate, "total": self.total, "seconds": self.seconds,
             "random": random,
         }  # fmt: skip
@@ -301,7 +281,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
-        self.history, self.chosen, self.seconds = state["history"], state["chosen"], state["seconds"]
+        self.history, self.chosen, self.seconds = History(state["history"]), state["chosen"], state["seconds"]
         self.step, self.rate, self.total = state["step"], state["rate"], state["total"].to(self.where)
         self.random = state["random"]
         torch.set_rng_state(self.random[0])
@@ -317,14 +297,6 @@ class Trainer:
 def _seed(*parts: int) -> int:
     """One seed out of several numbers; stable across versions of Python."""
     return int(files.digest(" ".join(map(str, parts)))[:15], 16)
-
-
-def _csv(rows: list[dict[str, float]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
 
 
 def _clock(seconds: float) -> str:

@@ -46,12 +46,22 @@ class Judged:
 
 def judge(experiment: Experiment, threads: int = 1) -> Judged | None:
     """Score the ensemble's out-of-fold tiles one by one; None while there is no decision."""
-    oof, masks = experiment.array("ensemble/oof.npy"), experiment.array("survey/train_masks.npy")
-    folds, decision = experiment.folds, experiment.decision
-    if oof is None or masks is None or folds is None or decision is None:
+    oof, folds, decision = experiment.array("ensemble/oof.npy"), experiment.folds, experiment.decision
+    if oof is None or folds is None or decision is None or experiment.array("survey/train_masks.npy") is None:
         return None
     rows = np.flatnonzero(np.isin(folds["fold"], decision["folds"]))
-    probabilities, truth = np.asarray(oof[rows]), np.asarray(masks[rows]).view(bool)
+    return judge_predictions(experiment, np.asarray(oof[rows]), threads)
+
+
+def judge_predictions(experiment: Experiment, probabilities: np.ndarray, threads: int = 1) -> Judged:
+    """Score (n, h, w) uint8 `probabilities` of the n tiles of the used folds, in the order of the survey's arrays.
+
+    By the rule by which this experiment decides; it has to have decided.
+    """
+    masks, folds, decision = experiment.array("survey/train_masks.npy"), experiment.folds, experiment.decision
+    assert masks is not None and folds is not None and decision is not None
+    rows = np.flatnonzero(np.isin(folds["fold"], decision["folds"]))
+    truth = np.asarray(masks[rows]).view(bool)
     over = decision.get("cross_fitted_over", "folds")
     settings = experiment.settings.get("threshold", {})
     if over == "folds":
