@@ -79,9 +79,10 @@ def test_what_cannot_be_compared(two: tuple[Path, Path], tmp_path: Path) -> None
         compare(two[0], copy)
 
 
-def test_the_models_of_one_experiment(two: tuple[Path, Path]) -> None:
-    """Against scores that are taken tile by tile, with a pair that is fixed, so that nothing is chosen."""
-    done = tgs_salt("compare", two[0])
+def test_the_models_of_one_experiment(two: tuple[Path, Path], tmp_path: Path) -> None:
+    """Against scores taken tile by tile, with a fixed pair, so that nothing is chosen; no test tile is predicted."""
+    undecided = shutil.copytree(two[0], tmp_path / "one", ignore=shutil.ignore_patterns("ensemble", "threshold.*"))
+    done = tgs_salt("compare", undecided)
     assert done.returncode == 0, done.stderr
     truth = np.load(two[0] / "survey/train_masks.npy")
     fold = np.array([line.rsplit(",", 1)[1] for line in (two[0] / "folds.csv").read_text().split()[1:]])
@@ -103,4 +104,4 @@ def test_a_single_model_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
     make_experiment(tmp_path / "lone", models=["unet"], decide=PAIR)
     done = tgs_salt("compare", tmp_path / "lone")
     assert done.returncode == 1
-    assert "only unet votes; name a second experiment, or let more models vote" in done.stderr
+    assert "unet is its only model; name a second experiment, or train more models" in done.stderr

@@ -50,19 +50,19 @@ def judge(experiment: Experiment, threads: int = 1) -> Judged | None:
     if oof is None or folds is None or decision is None or experiment.array("survey/train_masks.npy") is None:
         return None
     rows = np.flatnonzero(np.isin(folds["fold"], decision["folds"]))
-    return judge_predictions(experiment, np.asarray(oof[rows]), threads)
+    return judge_predictions(experiment, decision["folds"], np.asarray(oof[rows]), threads)
 
 
-def judge_predictions(experiment: Experiment, probabilities: np.ndarray, threads: int = 1) -> Judged:
-    """Score (n, h, w) uint8 `probabilities` of the n tiles of the used folds, in the order of the survey's arrays.
+def judge_predictions(experiment: Experiment, used: list[int], probabilities: np.ndarray, threads: int = 1) -> Judged:
+    """Score (n, h, w) uint8 `probabilities` of the n tiles of the folds `used`, in the order of the survey's arrays.
 
-    By the rule by which this experiment decides; it has to have decided.
+    By the rule by which this experiment decides, whether it has or not; its masks and folds have to be there.
     """
-    masks, folds, decision = experiment.array("survey/train_masks.npy"), experiment.folds, experiment.decision
-    assert masks is not None and folds is not None and decision is not None
-    rows = np.flatnonzero(np.isin(folds["fold"], decision["folds"]))
+    masks, folds = experiment.array("survey/train_masks.npy"), experiment.folds
+    assert masks is not None and folds is not None
+    rows = np.flatnonzero(np.isin(folds["fold"], used))
     truth = np.asarray(masks[rows]).view(bool)
-    over = decision.get("cross_fitted_over", "folds")
+    over = "folds" if len(used) > 1 else "parts"
     settings = experiment.settings.get("threshold", {})
     if over == "folds":
         part = folds["fold"].to_numpy()[rows]

@@ -9,6 +9,7 @@ score by every variant and the differences are paired.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -30,29 +31,33 @@ class Variant:
 
 
 def variants(experiment: Experiment, threads: int = 1) -> list[Variant]:
-    """The voting models in the order of the settings; UserError while there is no decision."""
-    decision, folds, masks = experiment.decision, experiment.folds, experiment.array("survey/train_masks.npy")
-    if decision is None or folds is None or masks is None:
-        raise UserError(f"{experiment.folder}: no decision yet; run snakemake to the end first.")
-    used = decision["folds"]
-    fold_of = folds["fold"].to_numpy()
-    fold_of = fold_of[np.isin(fold_of, used)]
+    """The models with predictions of every fold that is trained, in the order of the settings.
+
+    No decision is needed, and no test tile; UserError where there is no model.
+    """
+    folds, masks = experiment.folds, experiment.array("survey/train_masks.npy")
+    predictions: dict[str, dict[int, Path]] = {}
+    for training in experiment.trainings:
+        predictions.setdefault(training.model, {})[training.fold] = training.predictions("oof")
+    whole = {model: paths for model, paths in predictions.items() if all(path.exists() for path in paths.values())}
+    if folds is None or masks is None or not whole:
+        raise UserError(f"{experiment.folder}: no model has predicted all of its folds yet; run snakemake first.")
     found = []
-    for model in decision["models"]:
-        paths = [voter.predictions("oof") for voter in experiment.voters if voter.model == model]
-        oof = out_of_fold(paths, used, fold_of, masks.shape[1:])
-        judged = judge_predictions(experiment, oof, threads)
-        found.append(Variant(model, judged.scores))
+    for model, paths in whole.items():
+        used = sorted(paths)
+        fold_of = folds["fold"].to_numpy()
+        oof = out_of_fold([paths[fold] for fold in used], used, fold_of[np.isin(fold_of, used)], masks.shape[1:])
+        found.append(Variant(model, judge_predictions(experiment, used, oof, threads).scores))
     return found
 
 
 def compare_models(experiment: Experiment, threads: int = 1) -> None:
-    """Print a row for each voting model: its score, and what it gains over the first one with its interval."""
+    """Print a row for each model: its score, and what it gains over the first one with its interval."""
     first, *others = variants(experiment, threads)
     if not others:
         raise UserError(
-            f"{experiment.folder}: only {first.model} votes; name a second experiment, or let more models vote "
-            "(ensemble.models)."
+            f"{experiment.folder}: {first.model} is its only model; name a second experiment, or train more models "
+            "(those in ensemble.models)."
         )
     table = Table(title=f"{len(first.scores):,} tiles out of fold, cross-fitted score", title_justify="left")
     for column in ("model", "score", f"more than {first.model}", "95 % over tiles", "tiles won", "lost"):
