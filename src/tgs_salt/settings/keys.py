@@ -38,7 +38,6 @@ def _countable(value: int) -> int:
 
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_bool), AfterValidator(_countable)]
 Whole = Annotated[int, Field(ge=0), BeforeValidator(_no_bool), AfterValidator(_countable)]
-Seed = Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(_no_bool)]  # what numpy and scikit-learn take
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_no_bool)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
 Name = Annotated[str, Field(pattern=NAME, max_length=100)]
@@ -77,7 +76,7 @@ class Survey(Section):
     test_tiles: Count | None = Field(
         None, description="test tiles expected (kaggle: 18000), or to draw (synthetic: 300); null: any number"
     )
-    seed: Seed = Field(0, description="seed of the synthetic survey")
+    seed: Whole = Field(0, description="seed of the synthetic survey")
 
     @model_validator(mode="after")
     def _complete(self) -> Survey:
@@ -93,7 +92,7 @@ class Survey(Section):
 class Folds(Section):
     count: Annotated[int, Field(ge=2, le=1000), BeforeValidator(_no_bool)] = Field(5, description="number of folds")
     use: list[Whole] | None = Field(None, description="folds to train, such as [0] for a single split; null: all")
-    seed: Seed = Field(0, description="seed of the shuffle within strata")
+    seed: Whole = Field(0, description="seed of the shuffle within strata")
 
     @model_validator(mode="after")
     def _known_folds(self) -> Folds:
@@ -206,7 +205,7 @@ class Model(Section):
     )
     compile: bool = Field(False, description="torch.compile the network: pays on a GPU, in long trainings")
     augment: Augment = Field(Augment(), description="random changes of the training tiles")
-    seed: Seed = Field(0, description="seed of weights, order and augmentation; folds differ by themselves")
+    seed: Whole = Field(0, description="seed of weights, order and augmentation; folds differ by themselves")
     threads: Annotated[int, Field(ge=1, le=1024), BeforeValidator(_no_bool)] = Field(
         4, description="torch's CPU threads; part of the result, so not Snakemake's cores"
     )
