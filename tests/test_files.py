@@ -165,7 +165,7 @@ def cut_header(path: Path) -> None:
         pytest.param(
             lambda path: path.write_bytes(b"id,rle_mask\n"), r"not a whole .npy array \(.+\); delete it", id="text"
         ),
-        pytest.param(lambda path: path.mkdir(), r"not a whole .npy array \(.+\); delete it", id="folder"),
+        pytest.param(lambda path: path.mkdir(), r"cannot be read \(Is a directory\); mend that", id="folder"),
         pytest.param(
             saved(np.array([{}, None])), r"not a whole .npy array \(.+\); delete it and run", id="pickled objects"
         ),

@@ -17,7 +17,7 @@ import typer
 
 from tgs_salt import __version__, log, signals
 from tgs_salt.errors import UserError
-from tgs_salt.settings import Ensemble, Folds, Model, Predict, Runtime, Survey, Threshold, section
+from tgs_salt.settings import LARGEST_TILE, Ensemble, Folds, Model, Predict, Runtime, Survey, Threshold, section
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -282,7 +282,7 @@ def submission(
 def check(
     submission: Annotated[Path, typer.Argument()],
     sample: Annotated[Path, typer.Argument(help="the competition's sample_submission.csv")],
-    tile_size: Annotated[int, typer.Option(min=1)] = 101,
+    tile_size: Annotated[int, typer.Option(min=1, max=LARGEST_TILE)] = 101,
 ) -> None:
     """Check a submission as strictly as Kaggle would, and more."""
     from tgs_salt.submission.table import check
@@ -300,7 +300,7 @@ def submit(
     tiles: Annotated[
         Path | None, typer.Option(help="to check the submission against; default: survey/tiles.csv beside it")
     ] = None,
-    side: Annotated[int, typer.Option("--tile-size", min=1)] = 101,
+    side: Annotated[int, typer.Option("--tile-size", min=1, max=LARGEST_TILE)] = 101,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be sent, and send nothing")] = False,
     wait: Annotated[float, typer.Option(min=0, help="seconds to wait for the score")] = 900,
 ) -> None:

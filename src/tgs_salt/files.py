@@ -138,28 +138,33 @@ def _reserve(path: Path) -> None:
             os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
 
 
-def read_array(path: Path | str, shape: tuple[int | None, ...] | None = None, dtype: Any = np.uint8) -> np.ndarray:
+AGAIN = "delete it and run snakemake again"
+
+
+def read_array(
+    path: Path | str, shape: tuple[int | None, ...] | None = None, dtype: Any = np.uint8, advice: str = AGAIN
+) -> np.ndarray:
     """Open `path` as a read-only memory map, checked against `shape` (None: any length) and `dtype`.
 
-    Raises UserError if the file is missing, is not a `.npy` file, is cut short, or holds something else.
+    Raises UserError, which ends with `advice`, if the file is not a `.npy` file, is cut short, or holds something else;
+    and if it is missing.
     """
     path = Path(path)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the step that makes it.") from None
-    except (ValueError, OSError, EOFError) as problem:
-        raise UserError(f"{path}: not a whole .npy array ({problem}); delete it and run snakemake again.") from None
+        # Not np.load, which takes a zip or a pickle for an array by its first bytes.
+        array = np.lib.format.open_memmap(path, mode="r")
+    except OSError as problem:
+        raise unreadable(path, problem) from None
+    except Exception as problem:  # numpy evaluates the header, and raises whatever that raises
+        reason = str(problem).partition("\n")[0][:100] or type(problem).__name__
+        raise UserError(f"{path}: not a whole .npy array ({reason}); {advice}.") from None
     fits = shape is None or (
         array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
     )
     if not fits or array.dtype != np.dtype(dtype):
         wanted = "x".join("n" if side is None else str(side) for side in shape or ())
         found = "x".join(map(str, array.shape))
-        raise UserError(
-            f"{path}: expected {np.dtype(dtype)} {wanted}, found {array.dtype} {found}; "
-            "delete it and run snakemake again."
-        )
+        raise UserError(f"{path}: expected {np.dtype(dtype)} {wanted}, found {array.dtype} {found}; {advice}.")
     return array
 
 
@@ -177,10 +182,17 @@ def forget(*arrays: np.ndarray) -> None:
 def read_json(path: Path | str) -> Any:
     try:
         return json.loads(Path(path).read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the step that makes it.") from None
-    except ValueError as problem:
+    except OSError as problem:
+        raise unreadable(path, problem) from None
+    except (ValueError, RecursionError) as problem:
         raise UserError(f"{path}: not JSON ({problem}); delete it and run snakemake again.") from None
+
+
+def unreadable(path: Path | str, problem: OSError) -> UserError:
+    """The sentence about a file that another step makes, and that cannot be opened."""
+    if isinstance(problem, FileNotFoundError):
+        return UserError(f"{path}: no such file; run the step that makes it.")
+    return UserError(f"{path}: cannot be read ({problem.strerror}); mend that and run the same command again.")
 
 
 def digest(*parts: bytes | str | np.ndarray) -> str:

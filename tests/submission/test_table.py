@@ -116,21 +116,11 @@ def test_the_same_bytes_are_not_written_again(tmp_path: Path) -> None:
     ("decision", "sentence"),
     [
         ("{", "threshold.json: not JSON ("),
-        ('{"threshold": 128}', "threshold.json: expected whole numbers threshold (0 to 255) and min_area; delete it"),
-        ("[128, 0]", "threshold.json: expected whole numbers threshold (0 to 255) and min_area; delete it"),
-        (
-            '{"threshold": null, "min_area": 0}',
-            "threshold.json: expected whole numbers threshold (0 to 255) and min_area;",
-        ),
-        (
-            '{"threshold": 256, "min_area": 0}',
-            "threshold.json: expected whole numbers threshold (0 to 255) and min_area;",
-        ),
-        (
-            '{"threshold": -1, "min_area": 0}',
-            "threshold.json: expected whole numbers threshold (0 to 255) and min_area;",
-        ),
-        (None, "threshold.json: no such file; run the step that makes it."),
+        ('{"threshold": 128}', "threshold.json: min_area is missing; delete it and run snakemake again."),
+        ("[128, 0]", "threshold.json: expected a valid dictionary or instance of Decision, found [128, 0]; delete it"),
+        ('{"threshold": null, "min_area": 0}', "threshold.json: threshold: expected a valid integer, found None;"),
+        ('{"threshold": 256, "min_area": 0}', "threshold.json: threshold: expected less than or equal to 255, found"),
+        ('{"threshold": -1, "min_area": 0}', "threshold.json: threshold: expected greater than or equal to 0, found"),
     ],
 )
 def test_a_bad_decision(tmp_path: Path, decision: str | None, sentence: str) -> None:
@@ -252,7 +242,7 @@ def test_a_bad_submission(tmp_path: Path, sample: Path, content: bytes | None, s
     ("content", "sentence"),
     [
         (None, ": no such file; name the competition's sample_submission.csv."),
-        (b"", ": not a csv table (No columns to parse from file)."),
+        (b"", ": not a csv table (No columns to parse from file); name the competition's sample_submission.csv."),
         (b"tile,rle_mask\naa,1 1\n", ": no column 'id'; name the competition's sample_submission.csv."),
     ],
 )

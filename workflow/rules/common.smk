@@ -19,12 +19,14 @@ os.environ.update(
 
 from tgs_salt import files
 from tgs_salt.errors import UserError
-from tgs_salt.settings import load
+from tgs_salt.settings import load, read_yaml
 from tgs_salt.survey import SYNTHETIC_FILES, mounted, synthetic_folder
 
 
 def checked_settings():
     try:
+        for path in workflow.configfiles:
+            read_yaml(Path(path))  # Snakemake takes the later of two equal keys without a word
         return load(config)
     except UserError as problem:
         raise WorkflowError(f"configuration: {problem}") from None

@@ -18,7 +18,7 @@ from tgs_salt.errors import UserError
 from tgs_salt.log import logger, progress
 from tgs_salt.settings import Ensemble
 from tgs_salt.survey.folds import read_folds
-from tgs_salt.survey.tiles import read_tiles
+from tgs_salt.survey.tiles import read_masks, read_tiles
 
 CHUNK = 1024
 
@@ -47,7 +47,7 @@ def ensemble(
     by_model = [oof[first : first + len(used)] for first in range(0, wanted, len(used))]
     if settings.weights == "search":
         rows = np.flatnonzero(np.isin(fold_of, used))
-        truth = np.asarray(files.read_array(masks, (len(train), *side))[rows]).view(bool)
+        truth = np.asarray(read_masks(masks, (len(train), *side))[rows]).view(bool)
         votes = [out_of_fold(paths, used, fold_of[rows], side) for paths in by_model]
         weights = list(Scores(votes, truth, fold_of[rows], threads).search())
         del votes

@@ -25,7 +25,7 @@ from tgs_salt.log import announce, logger
 from tgs_salt.settings import Folds, Threshold
 from tgs_salt.survey.folds import COLUMNS as FOLD_COLUMNS
 from tgs_salt.survey.folds import assign, read_folds
-from tgs_salt.survey.tiles import read_table, read_tiles
+from tgs_salt.survey.tiles import read_masks, read_table, read_tiles
 
 
 def search(
@@ -57,7 +57,7 @@ def threshold(
     fold_of = read_folds(folds, ids)
     rows = np.flatnonzero(np.isin(fold_of, used))
     fold_of = fold_of[rows]
-    truth = np.asarray(files.read_array(masks, (len(ids), None, None))[rows]).view(bool)
+    truth = np.asarray(read_masks(masks, (len(ids), None, None))[rows]).view(bool)
     together = np.asarray(files.read_array(ensemble, (len(ids), *truth.shape[1:]))[rows])
     # With a single fold there are no other folds to choose on, so its tiles are parted as folds are made.
     over = "folds" if len(used) > 1 else "parts"

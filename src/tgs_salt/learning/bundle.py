@@ -12,20 +12,33 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 from tgs_salt import __version__, files
 from tgs_salt.errors import UserError
-from tgs_salt.learning.checkpoint import load_model
+from tgs_salt.learning.checkpoint import is_packed, load_model
 from tgs_salt.learning.network import TileNetwork
 from tgs_salt.log import announce
-from tgs_salt.settings import Predict, validate
+from tgs_salt.records import Decision, Weights, Whole, checked, read_record
+from tgs_salt.settings import LARGEST_TILE, Predict, validate
 
 FORMAT = 1
 INDEX = "bundle.json"
+AGAIN = "write it again with `tgs-salt export`"
+# What a damaged zip, or a damaged index in it, makes Python raise.
+BROKEN = (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError, EOFError, RecursionError)
 STAMP = (2018, 7, 19, 0, 0, 0)  # one time for all members, or the bytes would change with the clock
+
+
+class Index(Decision):
+    """bundle.json: the decision, how to predict, and the votes of each model.pt."""
+
+    tile_size: Annotated[int, Field(ge=1, le=LARGEST_TILE)]
+    votes: Annotated[dict[str, Whole], Field(min_length=1)]
+    predict: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,17 +58,15 @@ def export(experiment: Path, predict: Predict, output: Path) -> None:
 
     Raises UserError if the experiment is not finished, or if its models are not of one tile size.
     """
-    decision = files.read_json(experiment / "threshold.json")
-    voters = files.read_json(experiment / "ensemble" / "weights.json")
-    paths = {
-        f"{model}/fold{fold}/model.pt": votes for model, votes in voters["weights"].items() for fold in voters["folds"]
-    }
+    decision = read_record(experiment / "threshold.json", Decision)
+    voters = read_record(experiment / "ensemble" / "weights.json", Weights)
+    paths = {f"{model}/fold{fold}/model.pt": votes for model, votes in voters.weights.items() for fold in voters.folds}
     sizes = {load_model(experiment / "models" / name, torch.device("cpu"))[1]["tile_size"] for name in paths}
     if len(sizes) != 1:
         raise UserError(f"{experiment}: its models are of tile sizes {sorted(sizes)}; train them on one survey.")
     index = {
         "format": FORMAT, "version": __version__, "tile_size": sizes.pop(),
-        "threshold": decision["threshold"], "min_area": decision["min_area"], "predict": predict.model_dump(),
+        "threshold": decision.threshold, "min_area": decision.min_area, "predict": predict.model_dump(),
         "votes": paths,
     }  # fmt: skip
     with files.replacing(output) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
@@ -73,21 +84,34 @@ def load_bundle(path: Path, where: torch.device) -> Bundle:
     """The networks and the decision of a bundle. Raises UserError if it is missing, damaged or of another format."""
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+            if is_packed(archive):
+                raise zipfile.BadZipFile("its members are compressed")
             index = _index(path, archive)
-            loaded = [load_model(Path(archive.extract(name, folder)), where) for name in index["votes"]]
+            loaded = [_network(path, archive, name, Path(folder), where, index.tile_size) for name in index.votes]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `tgs-salt export` writes bundles.") from None
-    except (OSError, zipfile.BadZipFile, KeyError) as problem:
-        raise UserError(f"{path}: not a whole bundle ({problem}); write it again with `tgs-salt export`.") from None
-    return Bundle(
-        networks=[network for network, _ in loaded], votes=list(index["votes"].values()),
-        tile_size=index["tile_size"], threshold=index["threshold"], min_area=index["min_area"],
-        predict=validate(Predict, index["predict"], "predict"),
-    )  # fmt: skip
+    except BROKEN as problem:
+        reason = " ".join(str(problem).split())[:100]
+        raise UserError(f"{path}: not a whole bundle ({reason}); {AGAIN}.") from None
+    predict = validate(Predict, index.predict, f"{path}: predict")
+    return Bundle(loaded, list(index.votes.values()), index.tile_size, index.threshold, index.min_area, predict)
 
 
-def _index(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+def _index(path: Path, archive: zipfile.ZipFile) -> Index:
     index = json.loads(archive.read(INDEX))
-    if index.get("format") != FORMAT:
+    if isinstance(index, dict) and index.get("format") != FORMAT:
         raise UserError(f"{path}: bundle format {index.get('format')!r}, expected {FORMAT}; export it again.")
-    return index
+    return checked(index, Index, path, AGAIN)
+
+
+def _network(
+    path: Path, archive: zipfile.ZipFile, name: str, folder: Path, where: torch.device, tile_size: int
+) -> TileNetwork:
+    """A voter of the bundle `path`; the messages about its model.pt begin with the bundle's path."""
+    try:
+        network, about = load_model(Path(archive.extract(name, folder)), where)
+    except UserError as problem:
+        raise UserError(str(problem).replace(str(folder), str(path), 1)) from None
+    if about["tile_size"] != tile_size:
+        raise UserError(f"{path}: {name} is for tiles of {about['tile_size']}, expected {tile_size}; {AGAIN}.")
+    return network

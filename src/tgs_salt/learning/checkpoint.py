@@ -6,22 +6,33 @@ import io
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from tgs_salt import __version__, files
 from tgs_salt.errors import UserError
 from tgs_salt.learning.network import TileNetwork, build
 from tgs_salt.log import logger
-from tgs_salt.settings import Model, validate
+from tgs_salt.records import Record, Whole, checked
+from tgs_salt.settings import LARGEST_TILE, Model, validate
 from tgs_salt.sources import LEARNING, code_digest
 
 FORMAT = 1
 # Bump when a change of the training code changes its numbers: half-trained checkpoints of the old code are refused.
 RECIPE = 3
+
+
+class About(Record):
+    """What a `model.pt` says of its weights."""
+
+    settings: dict[str, Any]
+    tile_size: Annotated[int, Field(ge=1, le=LARGEST_TILE)]
+    fold: Whole
+    fold_hash: str
 
 
 def save_model(
@@ -53,12 +64,16 @@ def load_model(path: Path, device: torch.device) -> tuple[TileNetwork, dict[str,
     if content.get("format") != FORMAT:
         raise UserError(f"{path}: format {content.get('format')!r}, expected {FORMAT}; train this fold again.")
     try:
-        settings = validate(Model, content["settings"])
-        network = build(settings, content["tile_size"], fetch=False)
+        about = checked(content, About, path, "train this fold again")
+        settings = validate(Model, about.settings)
+        network = build(settings, about.tile_size, fetch=False)
         network.load_state_dict(content.pop("weights"))
-    except (KeyError, TypeError, RuntimeError) as problem:
-        reason = str(problem).splitlines()[0]
+    except (UserError, KeyError, TypeError, AttributeError, ValueError, RuntimeError) as problem:
+        reason = " ".join(str(problem).split()).removeprefix(f"{path}: ")[:200].rstrip(".")
         raise UserError(f"{path}: its weights and settings do not fit ({reason}); train this fold again.") from None
+    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        raise UserError(f"{path}: some of its weights are no numbers; train this fold again.")
+    content["settings"] = settings.model_dump(mode="json")  # with the defaults of keys that came later
     return network.to(device).eval(), content
 
 
@@ -75,9 +90,15 @@ def load_weights(path: Path, network: TileNetwork, fold_hash: str) -> None:
         raise UserError(f"{path}: init_from needs a model that held out the same fold; this one held out other tiles.")
     try:
         network.load_state_dict(content["weights"])
-    except RuntimeError as problem:
+    except (RuntimeError, TypeError, AttributeError) as problem:
         reason = str(problem).splitlines()[1].strip() if "\n" in str(problem) else str(problem)
         raise UserError(f"{path}: init_from needs a model with the same network ({reason})") from None
+
+
+def is_packed(archive: zipfile.ZipFile) -> bool:
+    """Whether a member is compressed: we write none, and a small one may unpack to more than the memory there is."""
+    listed = archive.infolist()
+    return any(one.compress_type != zipfile.ZIP_STORED or one.file_size > one.compress_size for one in listed)
 
 
 def to_bytes(content: dict[str, Any]) -> bytes:
@@ -92,15 +113,13 @@ def read_torch(path: Path) -> dict[str, Any] | None:
     try:
         with zipfile.ZipFile(path) as whole:
             # torch does not look at the checksums: a flipped bit would become another weight.
-            if whole.testzip() is not None:
+            if is_packed(whole) or whole.testzip() is not None:
                 return None
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; train this model and fold first.") from None
     except OSError as problem:
-        raise UserError(
-            f"{path}: cannot be read ({problem.strerror}); mend that and run the same command again."
-        ) from None
+        raise files.unreadable(path, problem) from None
     except MemoryError:
         raise
     except Exception as problem:  # torch raises many kinds for a damaged file

@@ -15,7 +15,7 @@ from tgs_salt.kernels.metric import HALF
 from tgs_salt.log import logger
 from tgs_salt.settings import Model
 from tgs_salt.survey.folds import read_folds
-from tgs_salt.survey.tiles import read_tiles
+from tgs_salt.survey.tiles import read_masks, read_tiles
 
 UNSURE = (51, 205)  # bytes of probabilities 0.2 and 0.8
 
@@ -59,7 +59,7 @@ def read_fold(
     if not own.any() or own.all():
         raise UserError(f"{folds}: fold {fold} holds {int(own.sum())} of {len(own)} tiles; choose another fold.")
     pictures = files.read_array(images, (len(train), None, None))
-    truth = files.read_array(masks, pictures.shape)
+    truth = read_masks(masks, pictures.shape)
     held_out_images, held_out_masks = np.asarray(pictures[own]), np.asarray(truth[own])
 
     depths = train["depth"].to_numpy(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -34,15 +35,42 @@ class Picture:
         return self.path.stem
 
     def read(self) -> np.ndarray:
-        """Gray pixels, (h, w) uint8; a memory map of a .npy file. UserError if it is no picture."""
-        if self.path.suffix.lower() == ".npy":
-            return files.read_array(self.path, (None, None))
+        """Gray pixels, (h, w) uint8; a memory map of a .npy file. UserError if it is no whole one, or of 16 bits."""
         if not self.path.is_file():
             raise UserError(f"{self.path}: no such picture or folder; name one that is there.")
-        pixels = cv2.imread(str(self.path), cv2.IMREAD_GRAYSCALE)
+        if self.path.suffix.lower() == ".npy":
+            advice = "bring gray pixels, height x width, scaled to 0..255"
+            pixels = files.read_array(self.path, (None, None), advice=advice)
+        else:
+            pixels = self._decode()
+        if not pixels.size:
+            raise UserError(f"{self.path}: has no pixels; bring another picture.")
+        return pixels
+
+    def _decode(self) -> np.ndarray:
+        try:
+            pixels = None if _is_cut(self.path) else cv2.imread(str(self.path), cv2.IMREAD_ANYDEPTH)
+        except OSError as problem:
+            raise files.unreadable(self.path, problem) from None
+        except cv2.error:  # more pixels than OpenCV takes
+            pixels = None
         if pixels is None:
-            raise UserError(f"{self.path}: not a picture that OpenCV reads; bring it as PNG, or as a uint8 .npy array.")
+            raise UserError(
+                f"{self.path}: not a picture that OpenCV reads, or not a whole one; bring it as PNG, or as a uint8 "
+                ".npy array."
+            )
+        if pixels.dtype != np.uint8:
+            raise UserError(
+                f"{self.path}: its pixels are {pixels.dtype}, expected 8 bits; scale amplitudes to 0..255 as in the "
+                "training tiles."
+            )
         return np.asarray(pixels)
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a JPEG ends before its end marker: OpenCV makes up what is missing."""
+    content = path.read_bytes() if path.suffix.lower() in (".jpg", ".jpeg") else b""
+    return content.startswith(b"\xff\xd8") and b"\xff\xd9" not in content[-64:]
 
 
 def find(inputs: list[Path], output: Path) -> list[Picture]:
@@ -90,9 +118,10 @@ def writers(output: Path, kinds: list[str]) -> Iterator[list[Write]]:
         }
         if "rle" in kinds:
             table = stack.enter_context(files.replacing(output / "masks.csv"))
-            stream = stack.enter_context(open(table, "w", encoding="ascii", newline=""))
-            stream.write("id,rle_mask\n")
-            write["rle"] = lambda picture, mask: print(picture.name, *rle.encode(mask[None]), sep=",", file=stream)
+            stream = stack.enter_context(open(table, "w", encoding="utf-8", errors="surrogateescape", newline=""))
+            rows = csv.writer(stream, lineterminator="\n")  # a picture may have a comma in its name
+            rows.writerow(["id", "rle_mask"])
+            write["rle"] = lambda picture, mask: rows.writerow([picture.name, *rle.encode(mask[None])])
         yield [write[kind] for kind in dict.fromkeys(kinds)]
 
 

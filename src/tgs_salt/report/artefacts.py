@@ -13,8 +13,9 @@ import pandas as pd
 
 from tgs_salt import files
 from tgs_salt.errors import UserError
+from tgs_salt.records import Judgement, Weights, read_record
 from tgs_salt.survey.folds import COLUMNS as FOLD_COLUMNS
-from tgs_salt.survey.tiles import read_table, read_tiles
+from tgs_salt.survey.tiles import read_masks, read_table, read_tiles
 
 SCORES = {
     "model": "str",
@@ -88,19 +89,19 @@ class Experiment:
 
     @cached_property
     def decision(self) -> dict[str, Any] | None:
-        found = self._json("threshold.json")
-        if found is None:
-            return None
-        wanted = ("threshold", "min_area", "score", "cross_fitted_score", "score_at_half", "tiles", "folds", "models")
-        missing = [key for key in wanted if key not in found]
-        if missing:
-            raise UserError(f"{self.folder}/threshold.json: no {missing[0]!r}; delete it and run snakemake again.")
-        return dict(found)
+        path = self.folder / "threshold.json"
+        return read_record(path, Judgement).model_dump() if path.exists() else None
 
     @cached_property
     def scores(self) -> pd.DataFrame | None:
         path = self.folder / "scores.csv"
         return read_table(path, SCORES) if path.exists() else None
+
+    @cached_property
+    def weights(self) -> dict[str, int]:
+        """The votes of each model; empty before there is an ensemble."""
+        path = self.folder / "ensemble" / "weights.json"
+        return read_record(path, Weights).weights if path.exists() else {}
 
     @cached_property
     def receipt(self) -> dict[str, Any] | None:
@@ -150,7 +151,8 @@ class Experiment:
         """A stack of tiles (n, h, w) uint8 as a memory map, such as `ensemble/oof.npy`, as long as its split."""
         path = self.folder / name
         count = None if self.tiles is None else len(self.split("test" if path.name.startswith("test") else "train"))
-        return files.read_array(path, (count, None, None)) if path.exists() else None
+        read = read_masks if path.name == "train_masks.npy" else files.read_array
+        return read(path, (count, None, None)) if path.exists() else None
 
     def _json(self, name: str) -> Any:
         path = self.folder / name

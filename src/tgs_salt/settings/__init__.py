@@ -1,6 +1,7 @@
 """Settings of an experiment: `keys` defines them, `load` reads and checks them."""
 
 from tgs_salt.settings.keys import (
+    LARGEST_TILE,
     Augment,
     Ensemble,
     Folds,
@@ -11,10 +12,11 @@ from tgs_salt.settings.keys import (
     Survey,
     Threshold,
 )
-from tgs_salt.settings.load import json_schema, load, load_files, section, validate
+from tgs_salt.settings.load import json_schema, load, load_files, read_yaml, section, validate
 from tgs_salt.settings.loss import parse_loss
 
 __all__ = [
+    "LARGEST_TILE",
     "Augment", "Ensemble", "Folds", "Model", "Predict", "Runtime", "Settings", "Survey", "Threshold",
-    "json_schema", "load", "load_files", "parse_loss", "section", "validate",
+    "json_schema", "load", "load_files", "parse_loss", "read_yaml", "section", "validate",
 ]  # fmt: skip

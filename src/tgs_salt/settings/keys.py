@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from tgs_salt.settings.loss import parse_loss
 
 TRAIN_TILES, TEST_TILES = 4000, 18000  # what Kaggle hands out
 DRAWN_TRAIN_TILES, DRAWN_TEST_TILES = 600, 300
 SQUEEZE = 16  # SMP's scSE has one channel for so many
+BILLION = 10**9
+LARGEST_TILE = 4096  # pixels of a tile's side
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
@@ -28,11 +30,17 @@ def _digit(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else _no_bool(value)
 
 
-Count = Annotated[int, Field(ge=1), BeforeValidator(_no_bool)]
-Whole = Annotated[int, Field(ge=0), BeforeValidator(_no_bool)]
+def _countable(value: int) -> int:
+    if value > BILLION:
+        raise ValueError("a whole number up to a billion is expected")
+    return value
+
+
+Count = Annotated[int, Field(ge=1), BeforeValidator(_no_bool), AfterValidator(_countable)]
+Whole = Annotated[int, Field(ge=0), BeforeValidator(_no_bool), AfterValidator(_countable)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_no_bool)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, Field(pattern=NAME, max_length=100)]
 
 
 class Section(BaseModel):
@@ -59,7 +67,7 @@ class Survey(Section):
         None, description="source directory: a folder, or one zip, in Kaggle's layout; relative to the working folder"
     )
     competition: Name = Field("tgs-salt-identification-challenge", description="Kaggle's name of the competition")
-    tile_size: Annotated[int, Field(ge=16, le=4096), BeforeValidator(_no_bool)] = Field(
+    tile_size: Annotated[int, Field(ge=16, le=LARGEST_TILE), BeforeValidator(_no_bool)] = Field(
         101, description="height and width of a tile in pixels"
     )
     train_tiles: Count | None = Field(
@@ -82,7 +90,7 @@ class Survey(Section):
 
 
 class Folds(Section):
-    count: Annotated[int, Field(ge=2), BeforeValidator(_no_bool)] = Field(5, description="number of folds")
+    count: Annotated[int, Field(ge=2, le=1000), BeforeValidator(_no_bool)] = Field(5, description="number of folds")
     use: list[Whole] | None = Field(None, description="folds to train, such as [0] for a single split; null: all")
     seed: Whole = Field(0, description="seed of the shuffle within strata")
 
@@ -132,7 +140,7 @@ class Model(Section):
     weights: str = Field(
         "bundled", description="unet: encoder weights: bundled, imagenet (fetched from a hub), none, or a file"
     )
-    decoder_channels: list[Count] = Field(
+    decoder_channels: list[Annotated[int, Field(ge=1, le=4096), BeforeValidator(_no_bool)]] = Field(
         [256, 128, 64, 32, 16], description="unet: widths of the five decoder blocks, deepest first"
     )
     attention: Literal["none", "scse"] = Field(
@@ -151,8 +159,8 @@ class Model(Section):
     fit: Literal["pad", "resize"] = Field(
         "pad", description="how a tile becomes input_size: reflect padding or resizing"
     )
-    input_size: Annotated[int, Field(ge=32, multiple_of=32), BeforeValidator(_no_bool)] | None = Field(
-        None, description="side of the network's input, a multiple of 32; null: the next one from tile_size"
+    input_size: Annotated[int, Field(ge=32, le=2 * LARGEST_TILE, multiple_of=32), BeforeValidator(_no_bool)] | None = (
+        Field(None, description="side of the network's input, a multiple of 32; null: the next one from tile_size")
     )
     init_from: Name | None = Field(None, description="start from this model's weights of the same fold")
     teacher: Name | None = Field(
@@ -198,7 +206,9 @@ class Model(Section):
     compile: bool = Field(False, description="torch.compile the network: pays on a GPU, in long trainings")
     augment: Augment = Field(Augment(), description="random changes of the training tiles")
     seed: Whole = Field(0, description="seed of weights, order and augmentation; folds differ by themselves")
-    threads: Count = Field(4, description="torch's CPU threads; part of the result, so not Snakemake's cores")
+    threads: Annotated[int, Field(ge=1, le=1024), BeforeValidator(_no_bool)] = Field(
+        4, description="torch's CPU threads; part of the result, so not Snakemake's cores"
+    )
 
     @field_validator("loss")
     @classmethod
@@ -241,7 +251,7 @@ class Predict(Section):
     engine: Literal["frozen", "openvino", "eager"] = Field(
         "frozen", description="what computes on a CPU: a frozen graph, OpenVINO (to be installed), or torch as it is"
     )
-    shards: Count = Field(
+    shards: Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_no_bool)] = Field(
         1,
         description="jobs that share a model and fold's prediction of the test tiles; no byte depends on it",
     )
@@ -308,15 +318,17 @@ class Settings(Section):
             raise ValueError(
                 "ensemble.models: name at least one model, and each once (for more votes: ensemble.weights)"
             )
+        reached: set[str] = set()
         for name in self.models:
-            self._ancestors(name, [])
+            self._reach(name, reached, [])
         return self
 
-    def _ancestors(self, name: str, path: list[str]) -> set[str]:
-        """`name` and all that it reaches through init_from and teacher."""
+    def _reach(self, name: str, reached: set[str], path: list[str]) -> None:
+        """Add `name`, and all that it reaches through init_from and teacher, to what is `reached` already."""
         if name in path:
             raise ValueError(f"models: {' -> '.join([*path, name])} is a circle; a stage can only follow another")
-        reached = {name}
+        if name in reached:
+            return
         for key in ("init_from", "teacher"):
             source = getattr(self.models[name], key)
             if source is not None and source not in self.models:
@@ -324,8 +336,8 @@ class Settings(Section):
                     f"models.{name}.{key}: there is no model {source!r}; models are {', '.join(self.models)}"
                 )
             if source is not None:
-                reached |= self._ancestors(source, [*path, name])
-        return reached
+                self._reach(source, reached, [*path, name])
+        reached.add(name)
 
     @property
     def voters(self) -> list[str]:
@@ -337,5 +349,5 @@ class Settings(Section):
         """Names of the models that have to be trained: the voters and what they start or learn from."""
         reached: set[str] = set()
         for name in self.voters:
-            reached |= self._ancestors(name, [])
+            self._reach(name, reached, [])
         return [name for name in self.models if name in reached]

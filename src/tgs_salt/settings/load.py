@@ -16,6 +16,8 @@ from tgs_salt.errors import UserError
 from tgs_salt.settings.keys import Section, Settings
 
 S = TypeVar("S", bound=BaseModel)
+MOST_VALUES = 100_000
+MOST_SHOWN = 200  # characters of what is quoted in a message
 NAME_IN_WORDS = "letters, digits, '_', '-' and '.', beginning with a letter or digit"
 
 
@@ -24,6 +26,7 @@ def load(config: Mapping[str, Any]) -> Settings:
 
     Raises UserError with the full dotted name of the first bad key, what is accepted, and the nearest good key.
     """
+    _count_values(config)
     config = dict(config)
     if isinstance(config.get("models"), Mapping):
         models = {str(name): keys for name, keys in config["models"].items()}
@@ -35,23 +38,30 @@ def load_files(*paths: Path) -> Settings:
     """Load YAML files, later ones over earlier ones, as Snakemake's --configfile does."""
     config: dict[str, Any] = {}
     for path in paths:
-        try:
-            overlay = yaml.safe_load(path.read_text()) or {}
-        except OSError as problem:
-            raise UserError(f"{path}: cannot be read ({problem.strerror}); name a configuration file.") from None
-        except (yaml.YAMLError, ValueError) as problem:  # ValueError: not UTF-8, or a date such as 2020-13-45
-            raise UserError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
-        if not isinstance(overlay, dict):
-            raise UserError(f"{path}: expected keys such as `name:` and `models:` at the top.")
-        _merge(config, overlay)
+        _merge(config, read_yaml(path))
     return load(config)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys of one configuration file. UserError if it is not YAML, or has a key twice."""
+    try:
+        keys = yaml.load(path.read_text(), _Once) or {}
+    except OSError as problem:
+        raise UserError(f"{path}: cannot be read ({problem.strerror}); name a configuration file.") from None
+    # ValueError: not UTF-8, or a date such as 2020-13-45
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        raise UserError(f"{path}: not YAML: {' '.join(str(problem).split())[:MOST_SHOWN]}") from None
+    if not isinstance(keys, dict):
+        raise UserError(f"{path}: expected keys such as `name:` and `models:` at the top.")
+    _count_values(keys)
+    return keys
 
 
 def section(text: str, name: str, kind: type[S]) -> S:
     """Read one section of a JSON literal that holds some, as rules pass it: `section(text, "folds", Folds)`."""
     try:
         data = json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise UserError(f"--settings: not JSON ({problem}).") from None
     if not isinstance(data, dict):
         raise UserError("--settings: expected a JSON object of sections.")
@@ -76,6 +86,33 @@ def json_schema() -> dict[str, Any]:
     # An overlay (--configfile) names only what it changes.
     schema.pop("required", None)
     return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "TGS salt experiment"}
+
+
+class _Once(yaml.SafeLoader):
+    """YAML in which a key stands once: the later of two would take the place of the other without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge") else key
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{name!r} is there twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _count_values(config: Any) -> None:
+    """UserError if there are more values than a person writes: YAML's aliases make a billion of a few lines."""
+    left, waiting = MOST_VALUES, [config]
+    while waiting:
+        value = waiting.pop()
+        left -= 1
+        if left < 0:
+            raise UserError(f"configuration: more than {MOST_VALUES:,} values; take out aliases (*) within aliases.")
+        if isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def _merge(base: dict[str, Any], overlay: Mapping[str, Any]) -> None:
@@ -108,19 +145,28 @@ def _sentence(kind: type[BaseModel], error: ErrorDetails, prefix: str) -> str:
         keys = [key for parent, key in zip([prefix, *keys], keys, strict=False) if not _is_branch(parent, key)]
     dotted = ".".join([prefix, *keys] if prefix else keys)
     if error["type"] == "invalid_key":
-        return f"{dotted}: expected the name of a key, found {error['input']!r}; quote it, or take it out."
+        return f"{dotted}: expected the name of a key, found {_short(error['input'])}; quote it, or take it out."
     if error["type"] == "extra_forbidden":
         return _unknown_key(kind, keys, dotted)
     if error["type"] == "missing":
         return f"{dotted}: this key is missing; add it to the configuration."
     if error["loc"][-1:] == ("[key]",):
-        return f"{dotted}: expected a name of {NAME_IN_WORDS}, found {error['input']!r}."
+        return f"{dotted}: expected a name of {NAME_IN_WORDS}, found {_short(error['input'])}."
     if error["type"] == "value_error" and isinstance(error["input"], dict):
         # A check across keys names them, within their section.
         return f"{dotted}{'.' if dotted else ''}{error['ctx']['error']}."
     detail = str(error["ctx"]["error"]) if error["type"] == "value_error" else ""
     accepted = detail or _accepted(kind, keys)
-    return f"{dotted}: {accepted or error['msg']}, found {error['input']!r}."
+    return f"{dotted}: {accepted or error['msg']}, found {_short(error['input'])}."
+
+
+def _short(value: Any) -> str:
+    """`value` as it is written, of a long one the beginning."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write numbers of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _is_branch(parent: str, key: str) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from tgs_salt import files
 from tgs_salt.errors import UserError
 from tgs_salt.kernels import rle
 from tgs_salt.log import announce, progress
+from tgs_salt.records import Decision, read_record
+from tgs_salt.survey.tables import read_csv
 from tgs_salt.survey.tiles import read_tiles
 
 HEADER = "id,rle_mask"
@@ -28,23 +29,17 @@ def write(test: Path, decision: Path, tiles: Path, output: Path, threads: int = 
     Memory stays bounded: tiles go from the memory map to text in chunks. What was written is checked before it is
     renamed into place. Raises UserError if the files do not fit each other.
     """
-    chosen = files.read_json(decision)
+    chosen = read_record(decision, Decision)
     ids = list(read_tiles(tiles, "test")["id"])
     probabilities = files.read_array(test, (len(ids), None, None))
-    try:
-        threshold, min_area = int(chosen["threshold"]), int(chosen["min_area"])
-        if not 0 <= threshold <= 255:
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
-        raise UserError(
-            f"{decision}: expected whole numbers threshold (0 to 255) and min_area; delete it and run snakemake again."
-        ) from None
     with files.replacing(output) as aside:
         with open(aside, "wb") as stream, progress("submission", len(ids)) as done:
             stream.write(f"{HEADER}\n".encode())
             for first in range(0, len(ids), CHUNK):
                 chunk = slice(first, first + CHUNK)
-                stream.write(rle.encode_table(probabilities[chunk], ids[chunk], threshold, min_area, threads))
+                stream.write(
+                    rle.encode_table(probabilities[chunk], ids[chunk], chosen.threshold, chosen.min_area, threads)
+                )
                 done.advance(len(ids[chunk]))
                 files.forget(probabilities)
         empty = check_rows(aside, ids, probabilities.shape[1:])
@@ -58,11 +53,13 @@ def check(submission: Path | str, sample: Path | str, shape: tuple[int, int] = T
     order, and per mask anything but sorted, maximal runs of whole numbers inside `shape` (height, width).
     """
     try:
-        wanted = pd.read_csv(sample, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise UserError(f"{sample}: no such file; name the competition's sample_submission.csv.") from None
-    except (ValueError, pd.errors.ParserError) as problem:
-        raise UserError(f"{sample}: not a csv table ({problem}).") from None
+        wanted = read_csv(sample, dtype=str)
+    except OSError as problem:
+        raise UserError(f"{sample}: {_because(problem)}; name the competition's sample_submission.csv.") from None
+    except ValueError as problem:
+        raise UserError(
+            f"{sample}: not a csv table ({problem}); name the competition's sample_submission.csv."
+        ) from None
     if "id" not in wanted.columns:
         raise UserError(f"{sample}: no column 'id'; name the competition's sample_submission.csv.")
     return check_rows(Path(submission), list(wanted["id"]), shape)
@@ -88,8 +85,8 @@ def check_rows(submission: Path, ids: list[str], shape: tuple[int, ...]) -> int:
                         "(the sample's ids in the sample's order)."
                     )
                 empty += _check_mask(code, (height, width), f"{submission}: line {line_number}, id {tile}")
-    except FileNotFoundError:
-        raise UserError(f"{submission}: no such file; name a submission.csv.") from None
+    except OSError as problem:
+        raise UserError(f"{submission}: {_because(problem)}; name a submission.csv.") from None
     except UnicodeDecodeError:
         raise UserError(f"{submission}: holds characters that are not ASCII; expected {HEADER} and numbers.") from None
     if line_number - 1 < len(ids):
@@ -97,6 +94,10 @@ def check_rows(submission: Path, ids: list[str], shape: tuple[int, ...]) -> int:
             f"{submission}: {line_number - 1:,} rows, expected {len(ids):,}; id {ids[line_number - 1]} is missing."
         )
     return empty
+
+
+def _because(problem: OSError) -> str:
+    return "no such file" if isinstance(problem, FileNotFoundError) else f"cannot be read ({problem.strerror})"
 
 
 def _check_mask(code: str, shape: tuple[int, int], where: str) -> bool:

@@ -18,7 +18,7 @@ from tgs_salt import files
 from tgs_salt.errors import UserError
 from tgs_salt.log import logger
 from tgs_salt.settings import Folds
-from tgs_salt.survey.tiles import read_table, read_tiles
+from tgs_salt.survey.tiles import check_column, read_table, read_tiles
 
 COLUMNS = {"id": "str", "depth": "float64", "coverage_class": "int64", "fold": "int64"}
 
@@ -63,6 +63,7 @@ def assign(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:
 def read_folds(path: Path | str, ids: pd.Series) -> np.ndarray:
     """The fold of each of `ids` (the train tiles in tiles.csv order), shape (n,), int64; UserError if they differ."""
     table = read_table(path, COLUMNS)
+    check_column(path, table, "fold", table["fold"] >= 0, "0 or more")
     if list(table["id"]) != list(ids):
         raise UserError(f"{path}: its tiles are not those of tiles.csv; run snakemake again with --forcerun folds.")
     return table["fold"].to_numpy()

@@ -8,6 +8,7 @@ Pictures come straight out of the archives: tens of thousands of small files nev
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,11 @@ from tgs_salt.log import logger
 from tgs_salt.settings import Survey
 from tgs_salt.survey.layout import Source, recognise
 from tgs_salt.survey.pictures import decode_all, mask_problem, tile_problem
+from tgs_salt.survey.tables import read_csv
+
+GOOD_ID = re.compile(
+    r"""[^\x00-\x1f,"'/\\\x7f-\U0010ffff]{1,200}"""
+)  # stands in a submission and names a file as it is
 
 
 def pack(source: Path, output: Path, settings: Survey, threads: int = 2) -> None:
@@ -85,23 +91,29 @@ def _table(
 def _read_csv(survey: Source, name: str, columns: tuple[str, str]) -> pd.DataFrame:
     where = f"{survey.origin}: {name}"
     try:
-        table = pd.read_csv(io.BytesIO(survey.tables[name]()), dtype=str, keep_default_na=False)
-    except (ValueError, pd.errors.ParserError) as problem:
+        table = read_csv(io.BytesIO(survey.tables[name]()), dtype=str)
+    except ValueError as problem:
         raise UserError(f"{where} cannot be read ({problem}); expected a csv with {' and '.join(columns)}.") from None
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise UserError(f"{where} has no column {missing[0]!r}; expected {' and '.join(columns)}.")
+    if not len(table):
+        raise UserError(f"{where} has no rows; fetch the survey again.")
+    bad_id = next((tile for tile in table["id"] if not GOOD_ID.fullmatch(tile)), None)
+    if bad_id is not None:
+        raise UserError(
+            f"{where} has id {bad_id[:40]!r}; expected 1 to 200 plain characters (ASCII) without commas, quotes and "
+            "slashes: rename that tile."
+        )
     repeated = table["id"][table["id"].duplicated()]
     if len(repeated):
         raise UserError(f"{where} has id {repeated.iloc[0]} twice; each tile has one row.")
-    if not len(table):
-        raise UserError(f"{where} has no rows; fetch the survey again.")
     if name == "depths.csv":
         depth = pd.to_numeric(table["z"], errors="coerce")
         bad = ~np.isfinite(depth)
         if bad.any():
             row = table[bad].iloc[0]
-            raise UserError(f"{where} has z {row['z']!r} for id {row['id']}; a number is expected.")
+            raise UserError(f"{where} has z {row['z'][:40]!r} for id {row['id']}; a number is expected.")
         table["z"] = depth
     return table
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from tgs_salt.errors import UserError
 from tgs_salt.log import progress
+from tgs_salt.settings import LARGEST_TILE
 from tgs_salt.survey.archive import Read
 from tgs_salt.survey.layout import Source
 
 CHUNK = 256
-LARGEST_SIDE = 4096  # of a tile, as the settings have it
 Problem = Callable[[np.ndarray, int], str | None]
 
 
@@ -45,7 +45,7 @@ def _decode(read: Read, name: str, side: int, problem_of: Problem) -> np.ndarray
     whole = content.startswith(b"\x89PNG\r\n\x1a\n") and b"IEND" in content[-12:]
     # Some kilobytes may decode to gigabytes; the header tells before that.
     width, height = struct.unpack(">II", content[16:24]) if whole else (0, 0)
-    if width * height > LARGEST_SIDE**2:
+    if width * height > LARGEST_TILE**2:
         raise UserError(f"{name} is {width:,} x {height:,} pixels, expected {side} x {side} (survey.tile_size).")
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
     if picture is None:
