@@ -183,6 +183,16 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"{path}: not JSON ({problem}); delete it and run snakemake again.") from None
 
 
+def read_mapping(path: Path | str, *keys: str) -> dict[str, Any]:
+    """Read a JSON object; UserError names the file, and the first of `keys` that is not in it."""
+    found = read_json(path)
+    missing = [key for key in keys if not isinstance(found, dict) or key not in found]
+    if missing or not isinstance(found, dict):
+        what = f"no {missing[0]!r} in it" if missing else "not a JSON object"
+        raise UserError(f"{path}: {what}; delete it and run snakemake again.")
+    return found
+
+
 def digest(*parts: bytes | str | np.ndarray) -> str:
     """The sha256 of `parts`, in hexadecimal."""
     total = hashlib.sha256()

@@ -45,8 +45,8 @@ def export(experiment: Path, predict: Predict, output: Path) -> None:
 
     Raises UserError if the experiment is not finished, or if its models are not of one tile size.
     """
-    decision = files.read_json(experiment / "threshold.json")
-    voters = files.read_json(experiment / "ensemble" / "weights.json")
+    decision = files.read_mapping(experiment / "threshold.json", "threshold", "min_area")
+    voters = files.read_mapping(experiment / "ensemble" / "weights.json", "weights", "folds")
     paths = {
         f"{model}/fold{fold}/model.pt": votes for model, votes in voters["weights"].items() for fold in voters["folds"]
     }
@@ -77,7 +77,7 @@ def load_bundle(path: Path, where: torch.device) -> Bundle:
             loaded = [load_model(Path(archive.extract(name, folder)), where) for name in index["votes"]]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `tgs-salt export` writes bundles.") from None
-    except (OSError, zipfile.BadZipFile, KeyError) as problem:
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as problem:
         raise UserError(f"{path}: not a whole bundle ({problem}); write it again with `tgs-salt export`.") from None
     return Bundle(
         networks=[network for network, _ in loaded], votes=list(index["votes"].values()),
@@ -88,6 +88,7 @@ def load_bundle(path: Path, where: torch.device) -> Bundle:
 
 def _index(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     index = json.loads(archive.read(INDEX))
-    if index.get("format") != FORMAT:
-        raise UserError(f"{path}: bundle format {index.get('format')!r}, expected {FORMAT}; export it again.")
+    found = index.get("format") if isinstance(index, dict) else None
+    if found != FORMAT:
+        raise UserError(f"{path}: bundle format {found!r}, expected {FORMAT}; export it again.")
     return index

@@ -14,6 +14,7 @@ import pandas as pd
 from tgs_salt import files
 from tgs_salt.errors import UserError
 from tgs_salt.survey.folds import COLUMNS as FOLD_COLUMNS
+from tgs_salt.survey.folds import read_folds
 from tgs_salt.survey.tiles import read_table, read_tiles
 
 SCORES = {
@@ -88,14 +89,9 @@ class Experiment:
 
     @cached_property
     def decision(self) -> dict[str, Any] | None:
-        found = self._json("threshold.json")
-        if found is None:
-            return None
+        path = self.folder / "threshold.json"
         wanted = ("threshold", "min_area", "score", "cross_fitted_score", "score_at_half", "tiles", "folds", "models")
-        missing = [key for key in wanted if key not in found]
-        if missing:
-            raise UserError(f"{self.folder}/threshold.json: no {missing[0]!r}; delete it and run snakemake again.")
-        return dict(found)
+        return files.read_mapping(path, *wanted) if path.exists() else None
 
     @cached_property
     def scores(self) -> pd.DataFrame | None:
@@ -120,6 +116,8 @@ class Experiment:
     @cached_property
     def folds(self) -> pd.DataFrame | None:
         path = self.folder / "folds.csv"
+        if path.exists() and self.tiles is not None:
+            read_folds(path, self.split("train")["id"])  # which sees to it that they are of these tiles
         return read_table(path, FOLD_COLUMNS) if path.exists() else None
 
     @cached_property

@@ -45,7 +45,7 @@ def score(experiment: Experiment, judged: Judged | None, threads: int) -> Sectio
 
 def _weights(experiment: Experiment) -> str:
     path = experiment.folder / "ensemble" / "weights.json"
-    weights = files.read_json(path).get("weights", {}) if path.exists() else {}
+    weights = files.read_mapping(path, "weights")["weights"] if path.exists() else {}
     return ", ".join(f"{votes} x {model}" for model, votes in weights.items())
 
 
