@@ -147,18 +147,23 @@ def prepare(done: Path) -> None:
 
 
 def main() -> None:
-    work, how, chosen = Path(sys.argv[1]).resolve(), sys.argv[2], sys.argv[3:]
+    work, how = Path(sys.argv[1]).resolve(), sys.argv[2]
+    every = lines.command_lines()
+    left = set(sys.argv[3:] or [name for name in every if not name.startswith("(")])
     done = work / "done"
     done.mkdir(parents=True)
     for module in MODULES:
         __import__(f"tgs_salt.{module}")
     client.stand_in(done / "drawn", work / "listed.json")
     prepare(done)
-    for name, words in lines.command_lines().items():
+    for name, words in every.items():
         if "TILE" in words:
             words[words.index("TILE")] = (done / "survey/tiles.csv").read_text().split()[1].partition(",")[0]
-        if not name.startswith("(") and (name in chosen or not chosen):
+        if name in left:
             print(json.dumps(Attack(work, name, words, how).carry_out()), flush=True)
+        left.discard(name)
+        if not left:
+            break
         code, said = run(done, words)
         assert code == 0, said
 

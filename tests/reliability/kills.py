@@ -27,13 +27,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import psutil
 import snakes
 import yaml
-from reliability.contents import contents
+from reliability.contents import results
 
 HOWS = ("job", "snakemake", "everything")
 TRIES = 200  # runs of one command in a row that may end without success
 HELD = "is training this fold; wait for it"
-# Times of clocks, and what holds some of them.
-VARYING = ("timing.json", "report.html")
 
 
 @dataclass
@@ -171,16 +169,6 @@ def pace(folder: Path) -> float:
     """Seconds from the end of one job to the end of the next, where they were not disturbed."""
     ends = sorted(log.stat().st_mtime for log in folder.rglob("*.log") if ".snakemake" not in log.parts)
     return (ends[-1] - ends[0]) / len(ends)
-
-
-def results(folder: Path) -> dict[str, str]:
-    """Every file that was made, but for logs and clocks; by its digest."""
-    return {
-        name: seen
-        for place in ("data", "results")
-        for name, seen in contents(folder / place).items()
-        if not name.endswith((".log", *VARYING))
-    }
 
 
 def small(stages: int) -> dict[str, Any]:
