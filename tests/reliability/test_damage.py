@@ -19,7 +19,7 @@ from tgs_salt import cli
 
 Damage = Callable[[Path], object]
 
-# What talks to Kaggle has tests of its own, and what is in brackets repeats another line.
+# What talks to Kaggle has tests of its own; what is in brackets, and a shard, repeats another line.
 LINES = {name: words for name, words in command_lines().items() if not name.startswith(("download", "submit"))}
 FOLD = "models/m/fold0"
 TABLES = ("survey/tiles.csv", "folds.csv")
@@ -53,11 +53,12 @@ def noise(path: Path) -> None:
 
 
 def shorter(path: Path) -> None:
-    """A row, or a line, less."""
+    """A tile less."""
     if path.suffix == ".npy":
         np.save(path, np.load(path)[:-1])
     else:
-        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join([lines[0], *lines[2:]]))
 
 
 def narrower(path: Path) -> None:
@@ -102,15 +103,20 @@ def files_read(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(f for f in named if Path(f).suffix in DAMAGES), *FOUND.get(name, ())]))
 
 
+def unnoticed(file: str, damage: Damage) -> bool:
+    """Nothing says how many rows these have; of the parts of a prediction, whoever reads them put together will."""
+    return damage is shorter and file.endswith((".csv", "section.npy", "-of-2.npy")) and file not in TABLES
+
+
 CASES = [
     pytest.param(
         name, file, damage,
         id=f"{name}: {file} {damage.__name__}", marks=[pytest.mark.slow] if damage is not damages[0] else [],
     )
-    for name in LINES if not name.startswith("(")
+    for name in LINES if not name.startswith(("(", "predict, a shard"))
     for file in files_read(name)
     for damages in [DAMAGES[Path(file).suffix]]
-    for damage in damages
+    for damage in damages if not unnoticed(file, damage)
 ]  # fmt: skip
 
 
@@ -164,6 +170,8 @@ def test_a_damaged_file_is_named_and_nothing_is_overwritten(
     code = type_in(folder, filled(LINES[name], done))
     said = capsys.readouterr().err
     assert code == 1 and "Traceback" not in said, said
-    assert re.match(rf"error: .*{re.escape(file)}", said.splitlines()[-1]), said
+    # Where two arrays differ in their sides, either may be the wrong one.
+    named = r"\S+\.npy" if damage is narrower and file.endswith(".npy") else re.escape(file)
+    assert re.match(rf"error: .*{named}", said.splitlines()[-1]), said
     after = {path: seen for path, seen in contents(folder).items() if "resume" not in Path(path).parts}
     assert after == before
