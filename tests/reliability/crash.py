@@ -73,8 +73,17 @@ def run(
 
 
 def made(folder: Path) -> dict[str, str]:
-    """Every file by its digest, but for those that differ from run to run."""
-    return {name: seen for name, seen in contents(folder).items() if Path(name).name != "timing.json"}
+    """Every file by its digest, but for those that differ from run to run.
+
+    A manifest is taken without its origin: of an archive that came just before the crash the next run only knows that
+    it was found.
+    """
+    found = {name: seen for name, seen in contents(folder).items() if Path(name).name != "timing.json"}
+    for name in found:
+        if Path(name).name == f"{lines.SLUG}.json":
+            manifest = json.loads((folder / name).read_text())
+            found[name] = json.dumps({key: manifest[key] for key in manifest if key not in ("origin", "client")})
+    return found
 
 
 def visible(found: Iterable[tuple[str, str]]) -> dict[str, str]:
