@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src"
 
 
-def tgs_salt(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`python -m tgs_salt` with these arguments, in `folder`; the exit code is the caller's to look at."""
+def tgs_salt(
+    *arguments: object, folder: Path | None = None, under: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """`python -m tgs_salt` with these arguments, in `folder`; the exit code is the caller's to look at.
+
+    `under` is a command that runs others, such as `prlimit --fsize=1000`.
+    """
     return subprocess.run(
-        [sys.executable, "-m", "tgs_salt", *map(str, arguments)],
+        [*under, sys.executable, "-m", "tgs_salt", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,

@@ -85,10 +85,7 @@ def run(folder: Path, experiment: Mapping[str, Any] | Path | None, *arguments: s
     if not isinstance(experiment, Path):
         overlay.write_text(yaml.safe_dump(dict(experiment or {})))
     listing, output = folder / f"jobs{number}.jsonl", folder / f"output{number}.txt"
-    command = [
-        "--cores", "2", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
-        "--logger", "jobs", "--configfile", str(CONFIG), str(overlay),
-    ]  # fmt: skip
+    command = words(folder, overlay, *arguments)
     if quick and hasattr(os, "fork"):
         request = {"command": command, "folder": str(folder), "jobs": str(listing), "output": str(output)}
         code = _served(request)
@@ -111,6 +108,14 @@ def run(folder: Path, experiment: Mapping[str, Any] | Path | None, *arguments: s
     return Run(
         code, output.read_text(encoding="utf-8"), tuple(job for job in jobs if job.name not in ("all", "submit"))
     )
+
+
+def words(folder: Path, overlay: Path, *arguments: str) -> list[str]:
+    """What is typed after `snakemake` to run the real Snakefile in `folder`."""
+    return [
+        "--cores", "2", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
+        "--logger", "jobs", "--configfile", str(CONFIG), str(overlay),
+    ]  # fmt: skip
 
 
 def _job(record: dict[str, Any]) -> Job:
@@ -174,22 +179,29 @@ def _served(request: dict[str, Any]) -> int:
     return int(server.stdout.readline())
 
 
-def _serve() -> None:
+def load_snakemake() -> Any:
+    """Import all that a run needs; the function that is `snakemake`."""
     sys.path[:0] = [str(PLUGIN), str(ROOT / "src")]
     import snakemake.cli
     import snakemake.workflow
 
     import tgs_salt.settings  # noqa: F401
 
+    return snakemake.cli.main
+
+
+def _serve() -> None:
+    main = load_snakemake()
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
         if child == 0:
-            _be_snakemake(snakemake.cli.main, request)
+            be_snakemake(main, request)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _be_snakemake(main: Any, request: dict[str, Any]) -> None:
+def be_snakemake(main: Any, request: dict[str, Any]) -> None:
+    """Become `snakemake` with `command` in `folder`; what it says goes to `output`, its jobs to `jobs`. Of a fork."""
     descriptor = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(descriptor, stream)

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from tgs_salt import __version__, log, signals
+from tgs_salt import __version__, files, log, signals
 from tgs_salt.errors import UserError
 from tgs_salt.settings import LARGEST_TILE, Ensemble, Folds, Model, Predict, Runtime, Survey, Threshold, section
 
@@ -47,6 +47,9 @@ def main() -> None:
         print("error: out of memory; run fewer jobs at once (--cores), or on a machine with more.", file=sys.stderr)
         raise SystemExit(1) from None
     except Exception as problem:
+        if isinstance(problem, OSError) and (lack := files.lack_of_room(problem)):
+            print(f"error: {lack}", file=sys.stderr)
+            raise SystemExit(1) from None
         traceback.print_exc()
         print(
             f"error: {type(problem).__name__}: {problem} (a bug in tgs-salt {__version__}; the lines above tell where)",

@@ -46,10 +46,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
         os.replace(aside, path)
         _flush_folder(path.parent)
     except OSError as problem:
-        if problem.errno in NO_ROOM:
-            raise UserError(
-                f"{path}: cannot be written, {NO_ROOM[problem.errno]}; make room and run the same command again."
-            ) from None
+        if lack := lack_of_room(problem, path):
+            raise lack from None
         # What the caller reads may be forbidden as well; only what is written here is spoken of.
         if problem.errno in NO_ENTRY and str(problem.filename).startswith(str(path.parent)):
             raise UserError(
@@ -59,6 +57,14 @@ def replacing(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # what is wrong with the folder has been said
             aside.unlink(missing_ok=True)
+
+
+def lack_of_room(problem: OSError, path: Path | str | None = None) -> UserError | None:
+    """What to tell the user if `problem` is that `path` (default: the file that it names) finds no room, else None."""
+    if problem.errno not in NO_ROOM:
+        return None
+    where = path or problem.filename or "a file"
+    return UserError(f"{where}: cannot be written, {NO_ROOM[problem.errno]}; make room and run the same command again.")
 
 
 def _remove_strays(path: Path) -> None:

@@ -156,7 +156,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({**MODELS, "survey": []}, "survey: expected a section of keys, found []."),
     ({**MODELS, "folds": None}, "folds: expected a section of keys, found None."),
     ({**MODELS, "folds": {"count": 1}}, "folds.count: expected a whole number, at least 2, at most 1000, found 1."),
-    ({**MODELS, "folds": {"count": "three"}}, "folds.count: expected a whole number, at least 2, at most 1000, found 'three'."),
+    ({**MODELS, "folds": {"count": "ten"}}, "folds.count: expected a whole number, at least 2, at most 1000, found 'ten'."),
     ({**MODELS, "folds": {"count": 2.5}}, "folds.count: expected a whole number, at least 2, at most 1000, found 2.5."),
     ({**MODELS, "folds": {"count": True}}, "folds.count: a number is expected, not yes or no, found True."),
     ({**MODELS, "folds": {"use": 0}}, "folds.use: expected a list or null, found 0."),

@@ -15,6 +15,7 @@ from tgs_salt import files
 from tgs_salt.errors import UserError
 from tgs_salt.records import Judgement, Weights, read_record
 from tgs_salt.survey.folds import COLUMNS as FOLD_COLUMNS
+from tgs_salt.survey.folds import read_folds
 from tgs_salt.survey.tiles import read_masks, read_table, read_tiles
 
 SCORES = {
@@ -121,6 +122,8 @@ class Experiment:
     @cached_property
     def folds(self) -> pd.DataFrame | None:
         path = self.folder / "folds.csv"
+        if path.exists() and self.tiles is not None:
+            read_folds(path, self.split("train")["id"])  # which sees to it that they are of these tiles
         return read_table(path, FOLD_COLUMNS) if path.exists() else None
 
     @cached_property

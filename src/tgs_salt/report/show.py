@@ -95,13 +95,13 @@ def _votes(experiment: Experiment, split: str, row: int) -> list[Panel]:
     panels = []
     for training in experiment.voters or experiment.trainings:
         path = training.predictions("oof" if split == "train" else "test")
-        place = row
+        place, count = row, len(experiment.split(split))
         if split == "train":
             if fold_of is None or fold_of[row] != training.fold:
                 continue
-            place = int(np.count_nonzero(fold_of[:row] == training.fold))
+            place, count = (int(np.count_nonzero(rows == training.fold)) for rows in (fold_of[:row], fold_of))
         if path.exists():
-            panels.append(Panel(training.title, files.read_array(path)[place], "viridis"))
+            panels.append(Panel(training.title, files.read_array(path, (count, None, None))[place], "viridis"))
     return panels
 
 

@@ -1,0 +1,85 @@
+"""Killed at random, killed and left with orphans, started twice: the next run ends with the bytes of a run in peace."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+import snakes
+from reliability.contents import results
+from reliability.kills import jobs
+from snakes import Finished, model_file
+
+Copy = Callable[[Finished], Finished]
+KILLS = Path(__file__).parents[1] / "reliability" / "kills.py"
+CPU = ("--resources", "gpu=0")
+
+
+def killed(work: Path, kills: int, *options: object) -> None:
+    """A campaign of so many kills, all recovered."""
+    command = [sys.executable, KILLS, work, "--kills", kills, *options]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["kills"] == kills and summary["problems"] == []
+
+
+def test_two_kills(tmp_path: Path, finished: Finished) -> None:
+    killed(tmp_path / "work", 2, "--stages", 1, "--peace", finished.folder)
+
+
+@pytest.mark.slow
+def test_twenty_kills(tmp_path: Path) -> None:
+    killed(tmp_path / "work", 20)
+
+
+def test_two_runs_at_once(copy: Copy, finished: Finished) -> None:
+    one = copy(finished)
+    (one.results / "submission.csv").unlink()
+    assert one.dry_run().names == {"submission", "report"}
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(one.go_on, *CPU)
+        while not list(one.folder.glob(".snakemake/locks/*")) and not first.done():
+            time.sleep(0.01)
+        second = snakes.run(one.folder, one.experiment, *CPU, quick=True)
+    assert second.code != 0 and not second.jobs
+    assert "Directory cannot be locked" in second.output and "--unlock" in second.output
+    assert first.result().code == 0, first.result().output
+    assert results(one.folder) == results(finished.folder)
+
+
+@pytest.mark.slow
+def test_a_trainer_that_outlives_its_snakemake_holds_its_fold(tmp_path: Path) -> None:
+    model, experiment = model_file("base", 0), snakes.tiny(models={"base": {"epochs": 12}})
+    assert snakes.run(tmp_path / "peace", experiment, model, *CPU).code == 0
+    folder = tmp_path / "killed"
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(snakes.run, folder, experiment, model, *CPU)
+        held = folder / model_file("base", 0).replace("model.pt", "resume/checkpoint.pt")
+        while not held.exists() and not first.done():
+            time.sleep(0.005)
+        (trainer,) = (job for job, name in jobs(os.getpid()) if name == "train")
+        trainer.suspend()
+        snakemake = next(one for one in trainer.parents() if "snakemake" in one.cmdline())
+        snakemake.kill()
+        assert first.result().code == -signal.SIGKILL
+    assert "Directory cannot be locked" in snakes.run(folder, experiment, model, *CPU).output
+    assert snakes.run(folder, experiment, "--unlock").code == 0
+    second = snakes.run(folder, experiment, model, *CPU)
+    assert second.code == 1
+    assert f"process {trainer.pid} on" in second.output
+    assert "is training this fold; wait for it, or stop it, and run the same command again." in second.output
+    trainer.resume()
+    psutil.wait_procs([trainer], timeout=120)
+    third = snakes.run(folder, experiment, model, *CPU)
+    assert third.code == 0 and "going on after epoch 12 of 12" in third.output, third.output
+    assert results(folder) == results(tmp_path / "peace")
