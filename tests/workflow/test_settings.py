@@ -85,13 +85,8 @@ def touched(tmp_path_factory: pytest.TempPathFactory, survey: dict[str, Any]) ->
     return Finished(folder, experiment)
 
 
-ROWS = [(key, rules, first) for keys, rules in documented() for first, key in enumerate(keys)]
-
-
-@pytest.mark.parametrize(
-    ("key", "rules"),
-    [pytest.param(key, rules, id=key, marks=[pytest.mark.slow] if place else []) for key, rules, place in ROWS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("key", "rules"), [(key, rules) for keys, rules in documented() for key in keys])
 def test_a_changed_setting_runs_what_the_table_says(request: pytest.FixtureRequest, key: str, rules: set[str]) -> None:
     experiment = request.getfixturevalue("fetched" if key == "survey.competition" else "drawn")
     changes: Any = VALUES[key]
