@@ -30,6 +30,10 @@ include: "workflow/rules/submission.smk"
 include: "workflow/rules/report.smk"
 
 
+if workflow.is_main_process:  # not each job that a cluster starts
+    tell_untrained()
+
+
 # Every precious file is named, so that one that was deleted is noticed.
 rule all:
     default_target: True

@@ -72,20 +72,23 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def dry_run(folder: Path, experiment: Mapping[str, Any] | Path | None, *arguments: str) -> Run:
+def dry_run(folder: Path, experiment: Mapping[str, Any] | Path | None, *arguments: str, root: Path = ROOT) -> Run:
     """`snakemake -n` in `folder` with config.yaml and `experiment` over it; targets go first in `arguments`."""
-    return run(folder, experiment, *arguments, "--dry-run", quick=True)
+    return run(folder, experiment, *arguments, "--dry-run", quick=True, root=root)
 
 
-def run(folder: Path, experiment: Mapping[str, Any] | Path | None, *arguments: str, quick: bool = False) -> Run:
-    """`snakemake` in `folder`; `quick` runs it as a child of the process that has imported Snakemake."""
+def run(
+    folder: Path, experiment: Mapping[str, Any] | Path | None, *arguments: str, quick: bool = False, root: Path = ROOT
+) -> Run:
+    """`snakemake` in `folder` with the Snakefile and code of the checkout at `root`; `quick` runs it as a child of the
+    process that has imported Snakemake."""
     folder.mkdir(parents=True, exist_ok=True)
     number = next(_numbers)
     overlay = experiment if isinstance(experiment, Path) else folder / f"overlay{number}.yaml"
     if not isinstance(experiment, Path):
         overlay.write_text(yaml.safe_dump(dict(experiment or {})))
     listing, output = folder / f"jobs{number}.jsonl", folder / f"output{number}.txt"
-    command = words(folder, overlay, *arguments)
+    command = words(folder, overlay, *arguments, root=root)
     if quick and hasattr(os, "fork"):
         request = {"command": command, "folder": str(folder), "jobs": str(listing), "output": str(output)}
         code = _served(request)
@@ -110,10 +113,10 @@ def run(folder: Path, experiment: Mapping[str, Any] | Path | None, *arguments: s
     )
 
 
-def words(folder: Path, overlay: Path, *arguments: str) -> list[str]:
-    """What is typed after `snakemake` to run the real Snakefile in `folder`."""
+def words(folder: Path, overlay: Path, *arguments: str, root: Path = ROOT) -> list[str]:
+    """What is typed after `snakemake` to run the Snakefile of the checkout at `root` in `folder`."""
     return [
-        "--cores", "2", *arguments, "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
+        "--cores", "2", *arguments, "--snakefile", str(root / "Snakefile"), "--directory", str(folder),
         "--logger", "jobs", "--configfile", str(CONFIG), str(overlay),
     ]  # fmt: skip
 
@@ -207,6 +210,8 @@ def be_snakemake(main: Any, request: dict[str, Any]) -> None:
         os.dup2(descriptor, stream)
     os.chdir(request["folder"])
     os.environ["SNAKES_JOBS"] = request["jobs"]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tgs_salt"]:
+        del sys.modules[name]  # the Snakefile's own checkout is to be imported; what it needs of others stays
     code = 99
     try:
         main(request["command"])

@@ -21,6 +21,7 @@ from tgs_salt.report import notices, sections
 from tgs_salt.report.artefacts import Experiment
 from tgs_salt.report.judge import judge, on_test
 from tgs_salt.report.page import page
+from tgs_salt.sources import code_of
 
 SECTIONS = {"header", "score", "failures", "tiles", "threshold", "learning", "folds", "submission", "settings"}
 
@@ -345,13 +346,37 @@ def test_notices(copy: Path) -> None:
     settings = json.loads((copy / "settings.json").read_text())
     settings["models"]["first"]["keep"] = "score"
     (copy / "settings.json").write_text(json.dumps(settings))
-    later = (copy / "threshold.json").stat().st_mtime + 5
+    later = (copy / "submission.csv").stat().st_mtime + 5
     os.utime(copy / "models/first/fold1/model.pt", (later, later))
     os.utime(copy / "threshold.json", (later - 1, later - 1))
     said = told(copy)
     assert "first fold 1 was trained again after its tiles were predicted" in said
     assert "first looked at the fold that it is scored on (keep: score)" in said
     assert "The decision is newer than submission.csv" in said
+
+
+def test_folds_that_older_code_has_trained_are_told_at_once(copy: Path) -> None:
+    def stamp(code: str | None, *names: str) -> None:
+        for name in names:
+            path = copy / "models" / name / "timing.json"
+            path.write_text(json.dumps({**json.loads(path.read_text()), **({"code": code} if code else {})}))
+
+    now = code_of("train")
+    stamp(now, "first/fold0", "first/fold2", "second/fold1", "second/fold2")
+    # first/fold1 and second/fold0 do not say what trained them.
+    assert "older code" not in told(copy)
+    stamp("0123456789abcdef", "first/fold1")
+    said = told(copy)
+    assert "first fold 1 was trained by older code." in said
+    assert f"snakemake --cores all -R {copy}/models/first/fold1/model.pt" in said
+    stamp("0123456789abcdef", "second/fold1", "second/fold2")
+    said = told(copy)
+    assert said.count("older code") == 1
+    assert "first fold 1; second folds 1, 2 were trained by older code." in said
+    stamp("0123456789abcdef", *(f"{model}/fold{fold}" for model in ("first", "second") for fold in range(3)))
+    assert told(copy).count("snakemake --cores all -R train") == 1
+    (copy / "models/second/fold1/model.pt").unlink()
+    assert "second folds 0, 2 were trained" in told(copy), "what is not there is of no age"
 
 
 def test_files_of_two_runs_are_told(copy: Path) -> None:

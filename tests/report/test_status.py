@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -80,6 +81,25 @@ def test_without_settings_what_has_a_folder_is_told(experiment: Path) -> None:
     table = rows(tgs_salt("status", experiment).stdout)
     assert set(table) == {"first 0", "first 1", "first 2", "second 0", "second 1"}
     assert table["first 2"][3] == "3"
+
+
+def test_older_code_is_told_with_what_to_type(experiment: Path) -> None:
+    timing = experiment / "models/first/fold1/timing.json"
+    timing.write_text(json.dumps({**json.loads(timing.read_text()), "code": "0123456789abcdef"}))
+    done = tgs_salt("status", experiment, "--same", " --resources gpu=0 --configfile mine.yaml")
+    told = done.stdout.partition("first fold 1 was trained by older code; to train them again:\n")[2]
+    again = (
+        f"snakemake --cores all --resources gpu=0 --configfile mine.yaml -R {experiment}/models/first/fold1/model.pt"
+    )
+    assert told.splitlines()[0].strip() == again
+
+
+def test_a_single_vote_is_told_once(tmp_path: Path) -> None:
+    alone = rows(tgs_salt("status", make_experiment(tmp_path / "alone", models=("only",))).stdout)
+    assert set(alone) == {"only 0", "only 1", "only 2"}
+    assert all(cells[2] for cells in alone.values()), "with their scores"
+    both = rows(tgs_salt("status", make_experiment(tmp_path / "both")).stdout)
+    assert {name for name in both if name.startswith("ensemble")} == {"ensemble 0", "ensemble 1", "ensemble 2"}
 
 
 def test_no_torch_is_imported(experiment: Path) -> None:

@@ -113,6 +113,45 @@ def test_all_predictions_again(staged: Finished) -> None:
     assert staged.dry_run("-R", "predict").names == predicts("base", *VOTERS) | trains("student") | BELOW
 
 
+# By module of the package, the jobs of the staged experiment that a change of it runs again; tests/test_sources.py has
+# the modules of each rule.
+CODE: dict[str, set[str]] = {
+    "learning/losses.py": {"report"},
+    # Not those of a teacher: its student would train again.
+    "learning/engine.py": predicts(*VOTERS) | BELOW,
+    "decision/votes.py": BELOW,
+    "submission/table.py": {"submission", "report"},
+}
+
+
+@pytest.mark.parametrize("module", CODE)
+def test_changed_code(checkout: Path, staged: Finished, module: str) -> None:
+    with (checkout / "src/tgs_salt" / module).open("a") as stream:
+        stream.write("\nCHANGED = True\n")
+    again = snakes.dry_run(staged.folder, staged.experiment, root=checkout)
+    assert again.code == 0, again.output
+    assert again.names == CODE[module]
+
+
+def test_another_checkout_of_the_same_code_has_nothing_to_do(checkout: Path, staged: Finished) -> None:
+    assert not snakes.dry_run(staged.folder, staged.experiment, root=checkout).jobs
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The code at another place, with other times of its files."""
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copyfile(snakes.ROOT / name, place / name)
+    for name in ("workflow", "src", "envs", "profiles"):
+        shutil.copytree(
+            snakes.ROOT / name, place / name, copy_function=shutil.copyfile,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )  # fmt: skip
+    return place
+
+
 def test_a_fold_that_has_to_be_made_first_brings_what_it_needs(tmp_path: Path, staged: Finished) -> None:
     fresh = snakes.dry_run(tmp_path, staged.experiment, model_file("student", 1))
     before = {"synthesise", "pack", "folds"}

@@ -20,6 +20,7 @@ os.environ.update(
 from tgs_salt import files
 from tgs_salt.errors import UserError
 from tgs_salt.settings import load, read_yaml
+from tgs_salt.sources import code_of
 from tgs_salt.survey import SYNTHETIC_FILES, mounted, synthetic_folder
 
 
@@ -43,9 +44,12 @@ os.environ.update(TGS_SALT_SNAKEMAKE=str(os.getpid()))
 
 
 def section(**parts):
-    """Settings of a rule as one JSON literal; a rule reruns when the literal changes."""
+    """Settings of a rule as one JSON literal; a rule reruns when the literal changes.
+
+    It leaves out what changes no byte: whom a model inherits from, and how many jobs share a prediction.
+    """
     return json.dumps(
-        {name: part.model_dump(mode="json", exclude={"like"}) for name, part in parts.items()},
+        {name: part.model_dump(mode="json", exclude={"like", "shards"}) for name, part in parts.items()},
         sort_keys=True,
     )
 
@@ -67,9 +71,10 @@ def survey_section(*keys):
     return json.dumps({"survey": SURVEY.model_dump(mode="json", include=set(keys))}, sort_keys=True)
 
 
-def predict_section():
-    """`predict` without the number of shards, which changes no byte."""
-    return json.dumps({"predict": SETTINGS.predict.model_dump(mode="json", exclude={"shards"})}, sort_keys=True)
+def prediction_code(wildcards):
+    """The code that predicts, so that a change of it predicts again; not for a teacher, whose students would train."""
+    teachers = {SETTINGS.models[name].teacher for name in SETTINGS.needed}
+    return "" if wildcards.model in teachers else code_of("predict")
 
 
 def survey_place():
@@ -142,6 +147,18 @@ def receipt(wildcards):
     return "<results>/submitted.json"
 
 
+def tell_untrained():
+    """A line on those of the user's own models that are not trained: one that nobody needs looks like a forgotten one."""
+    own = workflow.config_settings.overwrite_config.get("models", SETTINGS.models)
+    idle = [name for name in SETTINGS.models if name in own and name not in SETTINGS.needed]
+    if idle:
+        print(
+            f"Not trained, for they neither vote (ensemble.models: {', '.join(SETTINGS.voters)}) "
+            f"nor does a voter start or learn from them: {', '.join(idle)}",
+            file=sys.stderr,
+        )
+
+
 def write_settings():
     """settings.json, by which `status` knows from the first minute what will be trained. No rule reads it."""
     files.write_json(f"results/{SETTINGS.name}/settings.json", json.loads(effective()))
@@ -161,12 +178,14 @@ def show_status():
     if not os.path.isdir(experiment):
         return
     given = workflow.config_settings
-    same = []
+    gpus = dict(workflow.global_resources.unwrapped_items()).get("gpu", 1)
+    same = [] if gpus == 1 else [f" --resources gpu={gpus}"]
     if given.configfiles:
         same.append(f" --configfile {shlex.join(map(os.path.relpath, given.configfiles))}")
     if given.config:
         same.append(f" --config {shlex.join(f'{key}={value}' for key, value in given.config.items())}")
     competition = "" if SURVEY.source == "synthetic" else SURVEY.competition
+    tell_untrained()
     subprocess.run(
         [sys.executable, "-m", "tgs_salt", "status", experiment]
         + ["--competition", competition, "--same", "".join(same)]
@@ -175,7 +194,8 @@ def show_status():
 
 def explain_failure():
     print(
-        "A job failed or was stopped: its log is above, and its last line says why. Finished work is kept; "
-        "when that is mended, the same command goes on from there.",
+        "A job failed or was stopped: its log is above, and its last line says why (if it is no `error:`, the job was "
+        "killed, most often for want of memory). Finished work is kept; when that is mended, the same command goes on "
+        "from there.",
         file=sys.stderr,
     )

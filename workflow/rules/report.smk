@@ -37,6 +37,7 @@ rule report:
     params:
         experiment=subpath(input.decision, parent=True),
         settings=effective(),
+        code=code_of("report"),
     shell:
         "python -m tgs_salt report {params.experiment:q} --settings {params.settings:q} --output {output:q}"
         " --threads {threads} 2> {log:q}"

@@ -23,6 +23,7 @@ rule ensemble:
         oof=repeated("oof"),
         test=repeated("test"),
         folder=subpath(output.weights, parent=True),
+        code=code_of("ensemble"),
     shell:
         "python -m tgs_salt ensemble --settings {params.settings:q} --models {params.models:q} {params.oof}"
         " {params.test} --masks {input.masks:q} --tiles {input.tiles:q} --folds {input.folds:q}"
@@ -60,6 +61,7 @@ rule threshold:
         models=",".join(SETTINGS.voters),
         oof=repeated("oof"),
         folder=subpath(output.decision, parent=True),
+        code=code_of("threshold"),
     shell:
         "python -m tgs_salt threshold --settings {params.settings:q} --models {params.models:q}"
         " --ensemble {input.ensemble:q} {params.oof} --masks {input.masks:q} --tiles {input.tiles:q}"
@@ -78,6 +80,8 @@ rule submission:
     conda:
         "../../envs/tgs-salt.yaml"
     threads: 2
+    params:
+        code=code_of("submission"),
     shell:
         "python -m tgs_salt submission --test {input.test:q} --decision {input.decision:q} --tiles {input.tiles:q}"
         " --output {output:q} --threads {threads} 2> {log:q}"
@@ -97,7 +101,8 @@ rule export:
     conda:
         "../../envs/tgs-salt.yaml"
     params:
-        settings=predict_section(),
+        settings=section(predict=SETTINGS.predict),
+        code=code_of("export"),
         experiment=subpath(input.decision, parent=True),
     shell:
         "python -m tgs_salt export {params.experiment:q} --settings {params.settings:q} --output {output:q} 2> {log:q}"

@@ -54,7 +54,8 @@ rule predict:
     resources:
         gpu=1,
     params:
-        settings=predict_section(),
+        settings=section(predict=SETTINGS.predict),
+        code=prediction_code,
     shell:
         "python -m tgs_salt predict --split {wildcards.split} --gpus {resources.gpu} --settings {params.settings:q}"
         " --model {input.model:q} --images {input.images:q} --tiles {input.tiles:q} --folds {input.folds:q}"
@@ -79,7 +80,8 @@ if SETTINGS.predict.shards > 1:
         resources:
             gpu=1,
         params:
-            settings=predict_section(),
+            settings=section(predict=SETTINGS.predict),
+            code=prediction_code,
         shell:
             "python -m tgs_salt predict --split test --shard {wildcards.shard}/{wildcards.shards}"
             " --gpus {resources.gpu} --settings {params.settings:q} --model {input.model:q} --images {input.images:q}"
@@ -100,5 +102,6 @@ if SETTINGS.predict.shards > 1:
             "../../envs/tgs-salt.yaml"
         params:
             parts=repeated("part"),
+            code=prediction_code,
         shell:
             "python -m tgs_salt gather {params.parts} --output {output:q} 2> {log:q}"

@@ -19,7 +19,7 @@ from tgs_salt.learning.network import TileNetwork, build
 from tgs_salt.log import logger
 from tgs_salt.records import Record, Whole, checked
 from tgs_salt.settings import LARGEST_TILE, Model, validate
-from tgs_salt.sources import LEARNING, code_digest
+from tgs_salt.sources import code_of
 
 FORMAT = 1
 # Bump when a change of the training code changes its numbers: half-trained checkpoints of the old code are refused.
@@ -47,7 +47,7 @@ def save_model(
         "fold_hash": fold_hash,
         "versions": {"tgs_salt": __version__, "torch": str(torch.__version__), "numpy": str(np.__version__)},
         "recipe": RECIPE,
-        "code": code_digest(*LEARNING),
+        "code": code_of("train"),
         "weights": {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
     }
     files.write_bytes(path, to_bytes(content))

@@ -36,7 +36,7 @@ from tgs_salt.learning.resume import Checkpoints, finished, locked
 from tgs_salt.learning.validate import validate
 from tgs_salt.log import Counter, announce, logger, progress
 from tgs_salt.settings import Model
-from tgs_salt.sources import LEARNING, code_digest
+from tgs_salt.sources import code_of
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ class Trainer:
             "peak_memory_mb": round(peak_memory_mb(self.where), 1),
             # For who looks on without torch: `status` tells which folds older code has trained.
             "version": __version__,
-            "code": code_digest(*LEARNING),
+            "code": code_of("train"),
         }
 
     def _count_time(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tgs_salt import __version__
-from tgs_salt.report import measures
+from tgs_salt.report import measures, older
 from tgs_salt.report.artefacts import Experiment, is_newer
 from tgs_salt.report.judge import Judged
 
@@ -31,6 +31,12 @@ def _stale(experiment: Experiment, judged: Judged | None) -> list[str]:
         newer = [decided, *(training.predictions(split) for split in ("oof", "test"))]
         if any(is_newer(weights, path) for path in newer):
             found.append(f"{training.title} was trained again after its tiles were predicted: these scores are of old.")
+    by_older_code = older.notice(experiment)
+    if by_older_code is not None:
+        found.append(
+            f"{by_older_code}. They are kept as they are; to train them again, type, with the options of the first "
+            f"run: {older.command(experiment)}"
+        )
     if is_newer(decided, experiment.folder / "submission.csv"):
         found.append("The decision is newer than submission.csv: run snakemake again before sending it.")
     stated = experiment.decision

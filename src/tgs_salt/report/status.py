@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from tgs_salt import files
+from tgs_salt.report import older
 from tgs_salt.report.artefacts import Experiment, Training
 from tgs_salt.submission.submit import command_line, token
 
@@ -30,6 +31,9 @@ def status(experiment: Path, competition: str = "", same: str = "") -> None:
     console = Console(soft_wrap=True, highlight=False)
     found = Experiment(experiment)
     console.print(folds_table(found))
+    by_older_code = older.notice(found)
+    if by_older_code is not None:
+        console.print(f"{by_older_code}; to train them again:\n  {older.command(found, same)}")
     chosen = found.decision
     if chosen is None:
         console.print("not finished yet; the snakemake command that began it goes on from here")
@@ -74,8 +78,9 @@ def folds_table(experiment: Experiment) -> Table:
     scores = {} if experiment.scores is None else {
         (row["model"], row["fold"]): row for row in experiment.scores.to_dict("records")
     }  # fmt: skip
+    several = len({model for model, _ in scores} - {"ensemble"}) > 1  # a single vote is the ensemble
     for (model, fold), row in scores.items():
-        if model == "ensemble":
+        if model == "ensemble" and several:
             table.add_row(model, str(fold), *_scored(row))
     for training in experiment.trainings:
         scored = scores.get((training.model, training.fold))
