@@ -22,7 +22,16 @@ COMMANDS = {
     "export": "learning/bundle.py",
 }
 # How a command speaks, stops, takes its place and reads its settings, whom it asks at Kaggle, and what it writes with.
-ASIDE = ("errors.py", "log.py", "signals.py", "sources.py", "settings/", "survey/kaggle.py", "survey/credentials.py")
+ASIDE = (
+    "errors.py",
+    "log.py",
+    "records.py",
+    "signals.py",
+    "sources.py",
+    "settings/",
+    "survey/kaggle.py",
+    "survey/credentials.py",
+)
 ASIDE_IN_LEARNING = ("learning/device.py", "learning/resume.py")
 # A night's training is not called old for how files are read and written, or for what computes predictions alone.
 ASIDE_IN_TRAINING = ("files.py", "survey/", "learning/engine.py")

@@ -12,9 +12,9 @@ from tgs_salt import files
 
 PACKAGE = Path(__file__).parent
 
-TABLES = ("survey/tiles.py", "survey/folds.py")
+TABLES = ("survey/tables.py", "survey/tiles.py", "survey/folds.py")
 NETWORK = tuple(f"learning/{name}.py" for name in ("network", "unet", "article", "heads", "dropout", "checkpoint"))
-LOOP = ("train", "data", "augment", "average", "losses", "optimise", "validate", "predict")
+LOOP = ("train", "data", "augment", "average", "history", "losses", "optimise", "validate", "predict")
 TRAINING = (*(f"learning/{name}.py" for name in LOOP), *NETWORK, "kernels/metric.py", "kernels/jit.py")
 DECISION = ("decision", "kernels", "files.py", *TABLES)
 MADE_BY: dict[str, tuple[str, ...]] = {
@@ -22,7 +22,7 @@ MADE_BY: dict[str, tuple[str, ...]] = {
     "predict": ("learning/predict.py", "learning/engine.py", "decision/gather.py", *NETWORK, "files.py", *TABLES),
     "ensemble": DECISION,
     "threshold": DECISION,
-    "submission": ("submission/table.py", "kernels", "files.py", "survey/tiles.py"),
+    "submission": ("submission/table.py", "kernels", "files.py", "survey/tables.py", "survey/tiles.py"),
     "report": ("report", "submission", *DECISION, *TRAINING),  # it tells which folds older code has trained
     "export": ("learning/bundle.py", *NETWORK, "files.py"),
 }
