@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tgs_salt.errors import UserError
-from tgs_salt.settings.keys import Section, Settings
+from tgs_salt.settings.keys import Settings
+from tgs_salt.settings.kinds import Section
 
 S = TypeVar("S", bound=BaseModel)
 MOST_VALUES = 100_000
