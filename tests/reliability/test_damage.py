@@ -26,7 +26,7 @@ TABLES = ("survey/tiles.csv", "folds.csv")
 # What these commands find by themselves in the folder that they are given.
 FOUND = {
     "report": (*TABLES, "survey/train_images.npy", "survey/train_masks.npy", "ensemble/oof.npy", "ensemble/test.npy",
-               "threshold.json", "threshold.csv", "scores.csv", f"{FOLD}/history.csv"),
+               "threshold.json", "scores.csv", f"{FOLD}/history.csv"),
     "show": (*TABLES, "survey/train_images.npy", "survey/train_masks.npy", "ensemble/oof.npy", "threshold.json"),
     "export": ("threshold.json", "ensemble/weights.json", f"{FOLD}/model.pt"),
 }  # fmt: skip
