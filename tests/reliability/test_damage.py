@@ -26,7 +26,7 @@ TABLES = ("survey/tiles.csv", "folds.csv")
 # What these commands find by themselves in the folder that they are given.
 FOUND = {
     "report": (*TABLES, "survey/train_images.npy", "survey/train_masks.npy", "ensemble/oof.npy", "ensemble/test.npy",
-               "threshold.json", "threshold.csv", "scores.csv", f"{FOLD}/oof.npy", f"{FOLD}/history.csv"),
+               "threshold.json", "scores.csv", f"{FOLD}/history.csv"),
     "show": (*TABLES, "survey/train_images.npy", "survey/train_masks.npy", "ensemble/oof.npy", "threshold.json"),
     "export": ("threshold.json", "ensemble/weights.json", f"{FOLD}/model.pt"),
 }  # fmt: skip
@@ -103,8 +103,13 @@ def files_read(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(f for f in named if Path(f).suffix in DAMAGES), *FOUND.get(name, ())]))
 
 
-def unnoticed(file: str, damage: Damage) -> bool:
-    """Nothing says how many rows these have; of the parts of a prediction, whoever reads them put together will."""
+def unnoticed(name: str, file: str, damage: Damage) -> bool:
+    """Nothing says how many rows these have; of the parts of a prediction, whoever reads them put together will.
+
+    Pages are made of whatever is there.
+    """
+    if name in ("report", "show") and damage is missing:
+        return True
     return damage is shorter and file.endswith((".csv", "section.npy", "-of-2.npy")) and file not in TABLES
 
 
@@ -116,7 +121,7 @@ CASES = [
     for name in LINES if not name.startswith(("(", "predict, a shard"))
     for file in files_read(name)
     for damages in [DAMAGES[Path(file).suffix]]
-    for damage in damages if not unnoticed(file, damage)
+    for damage in damages if not unnoticed(name, file, damage)
 ]  # fmt: skip
 
 

@@ -151,11 +151,17 @@ class Experiment:
         ]
 
     def array(self, name: str) -> np.ndarray | None:
-        """A stack of tiles (n, h, w) uint8 as a memory map, such as `ensemble/oof.npy`, as long as its split."""
+        """A stack of tiles (n, h, w) uint8 as a memory map, such as `ensemble/oof.npy`, as long as its split and with
+        the sides of the masks."""
         path = self.folder / name
         count = None if self.tiles is None else len(self.split("test" if path.name.startswith("test") else "train"))
         read = read_masks if path.name == "train_masks.npy" else files.read_array
-        return read(path, (count, None, None)) if path.exists() else None
+        return read(path, (count, *self._sides)) if path.exists() else None
+
+    @cached_property
+    def _sides(self) -> tuple[int | None, ...]:
+        path = self.folder / "survey" / "train_masks.npy"
+        return files.read_array(path, (None, None, None)).shape[1:] if path.exists() else (None, None)
 
     def _json(self, name: str) -> Any:
         path = self.folder / name
