@@ -48,6 +48,7 @@ onstart:
 
 
 onsuccess:
+    forget_checkpoints()
     refresh_report()
     show_status()
 
