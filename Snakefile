@@ -52,6 +52,7 @@ onstart:
 
 
 onsuccess:
+    forget_checkpoints()
     refresh_report()
     show_status()
 

@@ -2,7 +2,8 @@
 
     python tests/reliability/kills.py WORK --kills 100 [--seed 1]     one JSON line a kill, the sum of all at the end
 
-What gets SIGKILL is drawn: one job; Snakemake alone, whose jobs live on; or everything. Then the same command runs
+What gets SIGKILL is drawn: one job; Snakemake alone, whose jobs live on; or everything. Trainings take most of the
+time, so a rule that was running at few kills so far is struck soon after its job begins. Then the same command runs
 again, after `--unlock` where Snakemake asks for it. When an experiment is done, all its bytes are compared, and the
 next one begins in another folder, until there were enough kills.
 """
@@ -30,6 +31,7 @@ import yaml
 from reliability.contents import results
 
 HOWS = ("job", "snakemake", "everything")
+RULES = 9  # of the experiment
 TRIES = 200  # runs of one command in a row that may end without success
 HELD = "is training this fold; wait for it"
 
@@ -96,10 +98,22 @@ class Campaign:
         code = None
         while code is None:
             more = len(self.killed) < kills
-            code = wait(process, self.random.uniform(0, 2 * self.pace) if more else None)
+            code = self.wait(process) if more else ended(process, None)
             if code is None:
                 left = self.kill(process)
         return code, (folder / "output.txt").read_text(errors="replace"), left
+
+    def wait(self, process: int) -> int | None:
+        """Until the moment of the next kill: None, or the exit code of a Snakemake that ended before it."""
+        until = time.monotonic() + self.random.uniform(0, 2 * self.pace)
+        struck = Counter(name for kill in self.killed for name in kill["jobs"])
+        while time.monotonic() < until:
+            code = ended(process, 0.1)
+            if code is not None:
+                return code
+            if any(struck[name] < len(self.killed) / (2 * RULES) for _, name in jobs(process)):
+                return ended(process, self.random.uniform(0, self.pace / 2))
+        return None
 
     def kill(self, process: int) -> list[psutil.Process]:
         """SIGKILL to something of the run; jobs that live on without their Snakemake."""
@@ -142,7 +156,7 @@ class Campaign:
         }  # fmt: skip
 
 
-def wait(process: int, seconds: float | None) -> int | None:
+def ended(process: int, seconds: float | None) -> int | None:
     """The exit code of a child, or None if it still runs after so many seconds."""
     until = time.monotonic() + seconds if seconds is not None else float("inf")
     while time.monotonic() < until:

@@ -45,6 +45,10 @@ def test_twenty_kills(tmp_path: Path) -> None:
 def test_two_runs_at_once(copy: Copy, finished: Finished) -> None:
     one = copy(finished)
     (one.results / "submission.csv").unlink()
+    # As a trainer leaves it that outlived its Snakemake and finished a fold that the next one had given up.
+    left = one.results / "models/base/fold0/resume/checkpoint.pt"
+    left.parent.mkdir()
+    left.write_text("a finished training")
     assert one.dry_run().names == {"submission", "report"}
     with ThreadPoolExecutor() as pool:
         first = pool.submit(one.go_on, *CPU)

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +171,16 @@ def refresh_report():
     page, sent = f"{experiment}/report.html", f"{experiment}/submitted.json"
     if os.path.exists(page) and os.path.exists(sent) and os.path.getmtime(page) < os.path.getmtime(sent):
         subprocess.run([sys.executable, "-m", "tgs_salt", "report", experiment, "--settings", effective()])
+
+
+def forget_checkpoints():
+    """Remove what no training goes on from. A trainer that outlived its Snakemake leaves its checkpoint to the next one,
+    which may have given the job up before the weights came and then found them there; `--force` has to train again."""
+    for model in SETTINGS.needed:
+        for fold in SETTINGS.folds.used:
+            folder = Path(f"results/{SETTINGS.name}/models/{model}/fold{fold}")
+            if (folder / "model.pt").exists():
+                shutil.rmtree(folder / "resume", ignore_errors=True)
 
 
 def show_status():
