@@ -396,7 +396,7 @@ MODELS: list[tuple[str, str, Spoil, str]] = [
      f"bundle.zip: threshold: expected less than or equal to 255, found 300; {EXPORT}"),
     ("bundle with unknown settings", "segment", in_index('"tta"', '"tta2"'),
      "bundle.zip: predict.tta2: unknown key, did you mean bundle.zip: predict.tta?"),
-    ("bundle with a voter that is not there", "segment", in_index("only/fold1", "../fold1"),
+    ("bundle with a voter that is not there", "segment", in_index("only/fold0", "../fold0"),
      f"bundle.zip: not a whole bundle (*); {EXPORT}"),
     ("bundle compressed", "segment", packed("bundle.zip"),
      f"bundle.zip: not a whole bundle (its members are compressed); {EXPORT}"),

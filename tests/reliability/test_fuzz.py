@@ -365,7 +365,7 @@ def test_a_few(place: Path, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_many(place: Path, name: str) -> None:
-    fuzz(name, place, 30)
+    fuzz(name, place, 10)
 
 
 def test_fortran_order_is_the_same_array(tmp_path: Path) -> None:
