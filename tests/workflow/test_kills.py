@@ -84,6 +84,8 @@ def test_a_trainer_that_outlives_its_snakemake_holds_its_fold(tmp_path: Path) ->
     assert "is training this fold; wait for it, or stop it, and run the same command again." in second.output
     trainer.resume()
     psutil.wait_procs([trainer], timeout=120)
+    # The second run gave the job up and forgot it, so weights that came after that are taken as they are.
     third = snakes.run(folder, experiment, model, *CPU)
-    assert third.code == 0 and "going on after epoch 12 of 12" in third.output, third.output
-    assert results(folder) == results(tmp_path / "peace")
+    assert third.code == 0 and not third.jobs, third.output
+    found = {name: seen for name, seen in results(folder).items() if "/resume/" not in name}
+    assert found == results(tmp_path / "peace")
