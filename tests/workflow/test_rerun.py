@@ -32,6 +32,11 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"ensemble": {"models": ["tuned", "student", "idle"]}},
         trains("idle") | predicts("idle") | BELOW,
     ),
+    # A teacher's predictions do not follow the code, a parameter less.
+    "a voter becomes a teacher": (
+        {"models": {"idle": {"teacher": "tuned"}}, "ensemble": {"models": ["tuned", "student", "idle"]}},
+        trains("idle") | predicts("tuned", "idle") | BELOW,
+    ),
     "a model already trained votes too": ({"ensemble": {"models": ["tuned", "student", "base"]}}, BELOW),
     # A student learns from predictions, so it learns again; what starts from weights does not.
     "tta": ({"predict": {"tta": "none"}}, predicts("base", *VOTERS) | trains("student") | BELOW),

@@ -26,8 +26,7 @@ def test_no_stage_learns_the_labels_of_its_own_fold(copy: Callable[[Finished], F
         return run.names, [(experiment.folder / file).read_bytes() for file in targets]
 
     jobs, before = go_on(*files)
-    # base is trained already. Now that it teaches, its predictions no longer follow the code, a parameter less.
-    assert jobs == trains("tuned", "student", folds=[0]) | predicts("base", folds=[0])
+    assert jobs == trains("tuned", "student", folds=[0]), "base is there already"
     assert len(set(before)) == 3
     (other_before,) = go_on(model_file("base", 1))[1]
 
