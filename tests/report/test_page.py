@@ -413,6 +413,6 @@ def test_a_damaged_file_is_named(copy: Path) -> None:
         with pytest.raises(UserError, match=sentence):
             page(arguments[0], copy / "new.html", *arguments[1:])
     np.save(copy / "ensemble/oof.npy", np.load(copy / "ensemble/oof.npy")[1:])
-    with pytest.raises(UserError, match=r"oof\.npy: expected uint8 60xnxn, found uint8 59x24x24"):
+    with pytest.raises(UserError, match=r"oof\.npy: expected uint8 60x24x24, found uint8 59x24x24"):
         page(copy, copy / "new.html")
     assert not (copy / "new.html").exists()

@@ -28,7 +28,7 @@ def told(run: snakes.Run) -> str:
     [
         ({"treshold": {"level": 128}}, "treshold: unknown key, did you mean threshold?"),
         ({"models": {"base": {"epochz": 3}}}, "models.base.epochz: unknown key, did you mean models.base.epochs?"),
-        ({"folds": {"count": 1}}, "folds.count: expected a whole number, at least 2, found 1."),
+        ({"folds": {"count": 1}}, "folds.count: expected a whole number, at least 2, at most 1000, found 1."),
         ({"folds": {"use": [2]}}, "folds.use: name each fold once, from 0 to 1 (folds.count is 2), found [2]."),
         ({"survey": {"source": "directory"}}, "survey.directory: name the folder or zip that holds the survey"),
         ({"survey": {"source": "directory", "directory": "nowhere"}}, "there is no folder or zip nowhere"),
