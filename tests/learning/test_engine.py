@@ -30,13 +30,15 @@ NETWORKS = {
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(
+    scope="module", params=["article", *(pytest.param(name, marks=pytest.mark.slow) for name in ("unet", "heads"))]
+)
 def network(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
     return build(NETWORKS[request.param], 48).eval()
 
 
-@pytest.mark.parametrize("engine", ["frozen", "openvino"])
+@pytest.mark.parametrize("engine", ["frozen", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_an_engine_agrees_with_torch(network: nn.Module, engine: str) -> None:
     inputs = (torch.rand(8, 1, 48, 48), torch.rand(8) * 900)[: 2 if network.channels > 1 else 1]
     with torch.inference_mode():

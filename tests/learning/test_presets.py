@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def recipes() -> list[object]:
     """Each kind of training that config.yaml and the presets hold, once: stages share networks, and tests time."""
-    found = {}
+    found: dict[str, object] = {}
     for preset in (None, *sorted((ROOT / "workflow" / "presets").glob("*.yaml"))):
         settings = load_files(*filter(None, [ROOT / "config.yaml", preset]))
         for name in settings.needed:
@@ -36,9 +36,12 @@ def recipes() -> list[object]:
                 "compile": False,
             }
             model = settings.models[name].model_copy(update={**quick, "like": None, "init_from": None, "teacher": None})
-            found.setdefault(
-                model.model_dump_json(), pytest.param(model, id=f"{preset.stem if preset else 'config'}-{name}")
-            )
+            recipe = preset.stem if preset else "config"
+            # Ten variants of one network, which is trained in any case.
+            marks = [pytest.mark.slow] if recipe == "ablations" else []
+            key = model.model_dump_json()
+            if key not in found or not marks:
+                found[key] = pytest.param(model, id=f"{recipe}-{name}", marks=marks)
     return list(found.values())
 
 

@@ -85,6 +85,7 @@ def test_another_seed_or_fold_gives_other_weights(survey: Inputs, tmp_path: Path
     assert run(survey, tmp_path / "fold", fold=1).read_bytes() != base
 
 
+@pytest.mark.slow
 def test_it_learns_what_can_be_learnt(survey: Inputs, tmp_path: Path) -> None:
     settings = MODEL.model_copy(update={"epochs": 100, "loss": "bce + dice", "batch_size": 2, "augment": STILL})
     model = run(survey, tmp_path / "long", settings)
@@ -115,7 +116,10 @@ def held_out_judgement(model: Path, survey: Inputs) -> tuple[float, float, float
 BUMPY = {"epochs": 40, "batch_size": 2, "schedule": "constant", "learning_rate": 1e-2, "average": 0.0}
 
 
-@pytest.mark.parametrize("keep", ["last", "score", "loss"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("keep", ["score", pytest.param("last", marks=SLOW), pytest.param("loss", marks=SLOW)])
 def test_the_weights_kept_are_those_of_the_epoch_that_they_should_be_of(
     survey: Inputs, tmp_path: Path, keep: str
 ) -> None:
@@ -196,6 +200,7 @@ def command(survey: Inputs, output: Path, epochs: int) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_on_a_terminal_a_live_bar_stands_below_the_lines(survey: Inputs, tmp_path: Path) -> None:
     leader, follower = os.openpty()
     environment = {**os.environ, "PYTHONPATH": "src", "TERM": "xterm", "COLUMNS": "120"}
@@ -214,6 +219,7 @@ def test_on_a_terminal_a_live_bar_stands_below_the_lines(survey: Inputs, tmp_pat
     assert all(f"m fold 0: epoch {epoch}/3, loss" in shown for epoch in (1, 2, 3))
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_the_same_bytes(survey: Inputs, tmp_path: Path) -> None:
     epochs = 20
     whole = run(survey, tmp_path / "whole", MODEL.model_copy(update={"epochs": epochs}))

@@ -80,6 +80,7 @@ def test_a_gpu_that_is_not_there(copy: Copy, finished: Finished) -> None:
     assert "A job failed or was stopped: its log is above" in said
 
 
+@pytest.mark.slow
 def test_an_encoder_that_does_not_exist(copy: Copy, finished: Finished) -> None:
     network = {"network": "unet", "encoder": "resnet43", "weights": "none"}
     wrong = copy(finished)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 
+import pytest
 import snakes
 from pages import Page
 from snakes import Finished
@@ -29,6 +30,7 @@ def test_the_page_of_a_real_run(finished: Finished) -> None:
     assert "epochs: 1" in page.text["settings"]
 
 
+@pytest.mark.slow
 def test_a_receipt_refreshes_the_page_and_reruns_nothing(copy: Copy, finished: Finished) -> None:
     sent = copy(finished)
     receipt = {"ref": "77", "status": "COMPLETE", "public_score": "0.81", "private_score": "0.83"}

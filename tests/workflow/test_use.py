@@ -12,6 +12,7 @@ from commands import tgs_salt
 from snakes import BELOW, Finished
 
 
+@pytest.mark.slow
 def test_a_bundle_gives_the_masks_of_the_submission(
     copy: Callable[[Finished], Finished], finished: Finished, tmp_path: Path
 ) -> None:
