@@ -105,7 +105,7 @@ class Attack:
 
     def carry_out(self) -> dict[str, Any]:
         listing = self.work / "moments.json"
-        after = self.copy("after")
+        after = self.copy()
         code, said = run(after, self.words, list_to=listing)
         assert code == 0, said
         moments, wanted = json.loads(listing.read_text()), made(after)
@@ -114,15 +114,16 @@ class Attack:
             self.problems += [f"{self.name}, {self.how} at {at} of {len(moments)} ({moment}): {p}" for p in problems]
         return {"command": self.name, "how": self.how, "moments": moments, "problems": self.problems}
 
-    def copy(self, name: str) -> Path:
-        """A fresh copy of the folder, and a Kaggle to which nothing was sent."""
-        shutil.rmtree(self.work / name, ignore_errors=True)
+    def copy(self) -> Path:
+        """A fresh copy of the folder, of one name (which the report says), and a Kaggle to which nothing was sent."""
+        copy = self.work / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
         (self.work / "listed.json").unlink(missing_ok=True)
-        return Path(shutil.copytree(self.work / "done", self.work / name))
+        return Path(shutil.copytree(self.work / "done", copy))
 
     def crash(self, at: int, wanted: dict[str, str]) -> Iterable[str]:
         """What is wrong after a crash at moment `at`, and after the same command again."""
-        folder = self.copy("crashed")
+        folder = self.copy()
         code, said = run(folder, self.words, at, self.how)
         crashed = made(folder)
         if self.how == "kill" and code != -signal.SIGKILL:
