@@ -37,8 +37,9 @@ def recipes() -> list[object]:
             }
             model = settings.models[name].model_copy(update={**quick, "like": None, "init_from": None, "teacher": None})
             recipe = preset.stem if preset else "config"
-            # Ten variants of one network, which is trained in any case.
-            marks = [pytest.mark.slow] if recipe == "ablations" else []
+            # Variants and later stages of networks that are trained in any case.
+            again = recipe == "ablations" or (recipe == "winner" and settings.models[name].init_from is not None)
+            marks = [pytest.mark.slow] if again else []
             key = model.model_dump_json()
             if key not in found or not marks:
                 found[key] = pytest.param(model, id=f"{recipe}-{name}", marks=marks)

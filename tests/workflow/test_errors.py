@@ -67,6 +67,7 @@ def test_an_experiment_may_lie_anywhere(tmp_path: Path) -> None:
     assert "results/spaced/submission.csv" in {path for job in fresh.jobs for path in job.output}
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_not_there(copy: Copy, finished: Finished) -> None:
     import torch
 

@@ -57,7 +57,11 @@ def test_from_the_download_to_the_receipt(server: KaggleServer, tmp_path: Path) 
     assert not [text for text in kept if KEY in text or "secretsignature" in text or "secretupload" in text]
 
 
-@pytest.mark.parametrize(("below", "unpacked"), [("competitions/", False), ("", True)], ids=["zips", "old, folders"])
+@pytest.mark.parametrize(
+    ("below", "unpacked"),
+    [("competitions/", False), pytest.param("", True, marks=pytest.mark.slow)],
+    ids=["zips", "old, folders"],
+)
 def test_a_notebooks_mount_is_read_in_place(
     server: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, unpacked: bool
 ) -> None:

@@ -42,6 +42,7 @@ def test_twenty_kills(tmp_path: Path) -> None:
     killed(tmp_path / "work", 20)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once(copy: Copy, finished: Finished) -> None:
     one = copy(finished)
     (one.results / "submission.csv").unlink()
