@@ -96,7 +96,7 @@ def locked(folder: Path) -> Iterator[None]:
             "and run the same command again."
         ) from None
     except OSError as problem:
-        raise UserError(
+        raise files.lack_of_room(problem, folder) or UserError(
             f"{folder}: cannot be written ({problem.strerror}); make it writable and run the same command again."
         ) from None
     try:
