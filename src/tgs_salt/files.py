@@ -23,6 +23,7 @@ import numpy as np
 
 from tgs_salt.errors import UserError
 
+AGAIN = "delete it and run snakemake again"
 NO_ROOM = {errno.ENOSPC: "no space is left", errno.EDQUOT: "your quota is used up", errno.EFBIG: "it grows too large"}
 NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -144,9 +145,6 @@ def _reserve(path: Path) -> None:
             os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
 
 
-AGAIN = "delete it and run snakemake again"
-
-
 def read_array(
     path: Path | str, shape: tuple[int | None, ...] | None = None, dtype: Any = np.uint8, advice: str = AGAIN
 ) -> np.ndarray:
@@ -191,7 +189,7 @@ def read_json(path: Path | str) -> Any:
     except OSError as problem:
         raise unreadable(path, problem) from None
     except (ValueError, RecursionError) as problem:
-        raise UserError(f"{path}: not JSON ({problem}); delete it and run snakemake again.") from None
+        raise UserError(f"{path}: not JSON ({problem}); {AGAIN}.") from None
 
 
 def unreadable(path: Path | str, problem: OSError) -> UserError:

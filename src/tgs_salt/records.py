@@ -50,7 +50,7 @@ R = TypeVar("R", bound=Record)
 
 def read_record(path: Path, kind: type[R]) -> R:
     """Read a record from `path`. UserError if the file is missing, is not JSON, or does not hold what it must."""
-    return checked(files.read_json(path), kind, path, "delete it and run snakemake again")
+    return checked(files.read_json(path), kind, path, files.AGAIN)
 
 
 def checked(content: Any, kind: type[R], path: Path, advice: str) -> R:

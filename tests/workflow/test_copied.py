@@ -78,3 +78,19 @@ def test_a_survey_fetched_again_is_not_even_packed(copy: Copy, finished: Finishe
     for path in again.folder.glob("data/*/*"):
         os.utime(path)
     assert not again.dry_run().jobs
+
+
+@pytest.mark.slow
+def test_a_survey_that_was_broken_and_mended_trains_nobody(copy: Copy, finished: Finished) -> None:
+    again = copy(finished)
+    depths = next(again.folder.glob("data/*/depths.csv"))
+    whole = depths.read_text()
+    depths.write_text(whole.replace("\n", "\nx,deep\n", 1))
+    failed = again.go_on("--resources", "gpu=0")
+    assert failed.code != 0 and failed.names == {"pack"}
+    assert "pack it by itself, or they are trained again" in failed.output
+    assert "snakemake results/tiny/folds.csv --cores all --resources gpu=0 --configfile" in failed.output
+    depths.write_text(whole)
+    mended = again.go_on("results/tiny/folds.csv", "--resources", "gpu=0")
+    assert mended.code == 0 and mended.names == {"pack", "folds"}, mended.output
+    assert not again.dry_run().jobs

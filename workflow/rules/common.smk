@@ -183,11 +183,8 @@ def forget_checkpoints():
                 shutil.rmtree(folder / "resume", ignore_errors=True)
 
 
-def show_status():
-    """The end table, with commands that name the configuration of this run."""
-    experiment = f"results/{SETTINGS.name}"
-    if not os.path.isdir(experiment):
-        return
+def same_options():
+    """Options of snakemake by which a command is about the experiment of this run."""
     given = workflow.config_settings
     gpus = dict(workflow.global_resources.unwrapped_items()).get("gpu", 1)
     same = [] if gpus == 1 else [f" --resources gpu={gpus}"]
@@ -195,11 +192,19 @@ def show_status():
         same.append(f" --configfile {shlex.join(map(os.path.relpath, given.configfiles))}")
     if given.config:
         same.append(f" --config {shlex.join(f'{key}={value}' for key, value in given.config.items())}")
+    return "".join(same)
+
+
+def show_status():
+    """The end table, with commands that name the configuration of this run."""
+    experiment = f"results/{SETTINGS.name}"
+    if not os.path.isdir(experiment):
+        return
     competition = "" if SURVEY.source == "synthetic" else SURVEY.competition
     tell_untrained()
     subprocess.run(
         [sys.executable, "-m", "tgs_salt", "status", experiment]
-        + ["--competition", competition, "--same", "".join(same)]
+        + ["--competition", competition, "--same", same_options()]
     )
 
 
@@ -210,3 +215,11 @@ def explain_failure():
         "from there.",
         file=sys.stderr,
     )
+    # What follows a job that runs is run as well, whatever bytes it made.
+    experiment = Path(f"results/{SETTINGS.name}")
+    if not (experiment / "survey" / "tiles.csv").exists() and any(experiment.glob("models/*/fold*/model.pt")):
+        print(
+            "Models are trained, but their survey is not packed. When it is mended, pack it by itself, or they are "
+            f"trained again even if it is the same: snakemake {experiment}/folds.csv --cores all{same_options()}",
+            file=sys.stderr,
+        )

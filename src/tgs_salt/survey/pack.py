@@ -23,9 +23,8 @@ from tgs_salt.survey.layout import Source, recognise
 from tgs_salt.survey.pictures import decode_all, mask_problem, tile_problem
 from tgs_salt.survey.tables import read_csv
 
-GOOD_ID = re.compile(
-    r"""[^\x00-\x1f,"'/\\\x7f-\U0010ffff]{1,200}"""
-)  # stands in a submission and names a file as it is
+# Stands in a submission, and names a file, as it is.
+GOOD_ID = re.compile(r"[^\x00-\x1f,\"'/\\\x7f-\U0010ffff]{1,200}")
 
 
 def pack(source: Path, output: Path, settings: Survey, threads: int = 2) -> None:
