@@ -34,12 +34,17 @@ if workflow.is_main_process:  # not each job that a cluster starts
     tell_untrained()
 
 
-# Every precious file is named, so that one that was deleted is noticed.
+# Every precious file is named, and every one that is read without the graph, so that one that was deleted is noticed.
 rule all:
     default_target: True
     input:
         "<results>/submission.csv",
         "<results>/report.html",
+        "<results>/threshold.json",
+        "<results>/scores.csv",
+        "<results>/ensemble/oof.npy",
+        "<results>/ensemble/test.npy",
+        "<results>/ensemble/weights.json",
         collect(
             "<results>/models/{model}/fold{fold}/model.pt",
             model=SETTINGS.needed,

@@ -172,7 +172,15 @@ def test_deleted_weights_are_noticed(copy: Copy, staged: Finished, model: str) -
 
 
 @pytest.mark.parametrize(
-    ("file", "jobs"), [("submission.csv", {"submission", "report"}), ("report.html", {"report"})], ids=["csv", "page"]
+    ("file", "jobs"),
+    [
+        ("submission.csv", {"submission", "report"}),
+        ("report.html", {"report"}),
+        ("threshold.json", {"threshold", "submission", "report"}),
+        ("ensemble/oof.npy", BELOW),
+        ("ensemble/test.npy", BELOW),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_deleted_results_are_made_again_alone(copy: Copy, staged: Finished, file: str, jobs: set[str]) -> None:
     poorer = copy(staged)
