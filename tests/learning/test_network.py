@@ -8,11 +8,12 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tgs_salt.errors import UserError
 from tgs_salt.learning import unet
 from tgs_salt.learning.heads import Hypercolumn, Outputs, joined
-from tgs_salt.learning.network import TileNetwork, build
+from tgs_salt.learning.network import TileNetwork, build, spare_copies
 from tgs_salt.settings import Model
 
 LIGHT = {"decoder_channels": [16, 16, 16, 16, 16]}
@@ -249,3 +250,33 @@ def test_bundled_encoder_sees_gray_tiles_as_the_mapped_network_sees_equal_channe
         expected = mapped(gray.expand(-1, 3, -1, -1))[-1]
         found = encoder(gray)[-1]
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+class Clones(TorchDispatchMode):
+    """Counts the copies that are made of tensors."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.count += func is torch.ops.aten.clone.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "copies"), [("tu-tf_mobilenetv3_small_minimal_100", False), ("tu-tf_efficientnet_lite0", True)]
+)
+def test_activations_out_of_place_give_the_same_gradients_without_copies(encoder: str, copies: bool) -> None:
+    pixels, depth = tiles()
+    gradients, clones = [], []
+    for spare in (False, True):
+        network = small(encoder=encoder).train()
+        if spare:
+            spare_copies(network)
+        with Clones() as counted:
+            loss = network(pixels, depth).logits.square().mean()
+        clones.append(counted.count)
+        loss.backward()
+        gradients.append([part.grad for part in network.parameters() if part.grad is not None])
+    for before, after in zip(*gradients, strict=True):
+        torch.testing.assert_close(after, before, rtol=0, atol=0)
+    assert clones[0] - clones[1] > 20 if copies else clones[0] == clones[1]

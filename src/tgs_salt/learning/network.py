@@ -86,3 +86,13 @@ def build(settings: Model, tile_size: int, fetch: bool = True) -> TileNetwork:
         inner, tile_size, input_size, settings.fit, standardise=settings.network == "unet", channels=settings.channels
     )
     return network.to(memory_format=torch.channels_last)
+
+
+def spare_copies(network: nn.Module) -> None:
+    """Let activations work out of place, for training: the same numbers without a copy of each input.
+
+    In place, torch keeps a copy for the gradient, but for ReLU, whose gradient its result tells.
+    """
+    for layer in network.modules():
+        if not isinstance(layer, nn.ReLU) and getattr(layer, "inplace", False) is True:
+            layer.inplace = False  # type: ignore[assignment]

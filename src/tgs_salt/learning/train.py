@@ -29,7 +29,7 @@ from tgs_salt.learning.data import FoldData, Teacher, read_fold
 from tgs_salt.learning.device import device, peak_memory_mb, synchronise
 from tgs_salt.learning.history import History
 from tgs_salt.learning.losses import loss_of
-from tgs_salt.learning.network import build
+from tgs_salt.learning.network import build, spare_copies
 from tgs_salt.learning.optimise import optimiser_of, schedule_of
 from tgs_salt.learning.predict import autocast, to_pixels
 from tgs_salt.learning.resume import Checkpoints, finished, locked
@@ -106,6 +106,7 @@ class Trainer:
             raise UserError(str(problem).replace("models.*", f"models.{name}")) from None
         if init_from is not None:
             load_weights(init_from, network, data.fold_hash)
+        spare_copies(network)
         self.network = network.to(where)
         # Compiled beside the network, with the same tensors: its weights keep their names.
         self.forward: nn.Module = torch.compile(self.network) if settings.compile else self.network  # type: ignore[assignment]
