@@ -32,7 +32,16 @@ NETWORKS = {
         "attention": "scse", "hypercolumn": True, "deep_supervision": True, "empty_head": True, "channels": 3
     },
 }  # fmt: skip
-ALIKE = {"resized", "bundled", "scse", "hypercolumn", "deep supervision", "empty head", "three channels"}
+ALIKE = {
+    "article-described",
+    "resized",
+    "bundled",
+    "scse",
+    "hypercolumn",
+    "deep supervision",
+    "empty head",
+    "three channels",
+}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +90,13 @@ def test_every_network_learns_tiles_by_heart(name: str, tiles: tuple[np.ndarray,
     assert learnt(*tiles, Model(**{**UNET, **NETWORKS[name]}), steps=50) > 0.95
 
 
-@pytest.mark.parametrize("loss", [*LOSSES, "0.2*bce + lovasz"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "0.2*bce + lovasz",
+        *(pytest.param(name, marks=() if name == "lovasz" else pytest.mark.slow) for name in LOSSES),
+    ],
+)
 def test_every_loss_learns_tiles_by_heart(loss: str, tiles: tuple[np.ndarray, np.ndarray]) -> None:
     images, masks = tiles
     if loss == "dice":  # alone it hardly moves an empty tile that is predicted full: its slope is 1 / area^2

@@ -208,7 +208,10 @@ def test_the_second_trainer_is_told_and_harms_nothing(survey: Inputs, tmp_path: 
         assert str(os.getpid()) in (checkpoint.parent / "holder.txt").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow), pytest.param(signal.SIGINT, id="Ctrl-C")],
+)
 def test_a_signal_saves_and_the_log_says_so(survey: Inputs, tmp_path: Path, number: signal.Signals) -> None:
     settings = MODEL.model_copy(update={"epochs": 100000})
     command = [

@@ -66,6 +66,7 @@ def test_where_only_times_speak_touch_takes_what_is_there(plain_copy: Finished, 
     assert before == {path: path.read_bytes() for path in plain_copy.results.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_packed_again_the_same_bytes_train_nobody(copy: Copy, finished: Finished) -> None:
     again = copy(finished)
     packed = again.go_on("results/tiny/folds.csv", "-R", "pack")

@@ -33,6 +33,7 @@ def killed(work: Path, kills: int, *options: object) -> None:
     assert summary["kills"] == kills and summary["problems"] == []
 
 
+@pytest.mark.slow
 def test_two_kills(tmp_path: Path, finished: Finished) -> None:
     killed(tmp_path / "work", 2, "--stages", 1, "--peace", finished.folder)
 
