@@ -60,11 +60,16 @@ def test_resizing_comes_back_to_the_tile_s_size() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "size"),
-    [(Model(), 128), (Model(input_size=192), 192), (Model(fit="resize", input_size=64), 64)],
+    [
+        (Model(network="article"), 128),
+        (Model(network="article", input_size=192), 192),
+        (Model(network="article", fit="resize", input_size=64), 64),
+        (SMALL, 128),
+        (SMALL.model_copy(update={"decoder_channels": [16] * 4}), 112),
+    ],
 )
-def test_input_size_is_the_next_multiple_of_32_or_what_is_set(settings: Model, size: int) -> None:
-    article = settings.model_copy(update={"network": "article"})
-    assert build(article, 101).input_size == size
+def test_input_size_is_the_next_multiple_or_what_is_set(settings: Model, size: int) -> None:
+    assert build(settings, 101).input_size == size
 
 
 @pytest.mark.parametrize("input_size", [96, 320])
@@ -73,15 +78,18 @@ def test_padding_that_cannot_be_is_explained(input_size: int) -> None:
         build(Model(network="article", input_size=input_size), 101)
 
 
+@pytest.mark.parametrize("blocks", [5, 4])
 @pytest.mark.parametrize("attention", [None, "scse"])
-def test_without_heads_of_ours_it_is_the_library_s_unet(attention: str | None) -> None:
-    inner = small(attention=attention or "none").inner
+def test_without_heads_of_ours_it_is_the_library_s_unet(attention: str | None, blocks: int) -> None:
+    widths = [16] * blocks
+    inner = small(attention=attention or "none", decoder_channels=widths).inner
     theirs = smp.Unet(
-        SMALL.encoder, encoder_weights=None, decoder_channels=SMALL.decoder_channels, in_channels=1,
+        SMALL.encoder, encoder_depth=blocks, encoder_weights=None, decoder_channels=widths, in_channels=1,
         decoder_attention_type=attention,
     ).eval()  # fmt: skip
-    theirs.load_state_dict(inner.state_dict())
-    pixels = torch.rand(2, 1, 64, 96)
+    # With four blocks, theirs still has the stages that nothing reads.
+    assert theirs.load_state_dict(inner.state_dict(), strict=blocks == 5).unexpected_keys == []
+    pixels = torch.rand(2, 1, 2**blocks * 2, 2**blocks * 3)
     torch.testing.assert_close(inner(pixels).logits, theirs(pixels), rtol=1e-4, atol=1e-4)
 
 
@@ -95,13 +103,14 @@ def test_a_hypercolumn_is_a_convolution_of_all_blocks_joined() -> None:
     torch.testing.assert_close(head(blocks), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_every_head_is_heard_in_training_and_the_pixels_alone_in_use() -> None:
+@pytest.mark.parametrize("blocks", [5, 4])
+def test_every_head_is_heard_in_training_and_the_pixels_alone_in_use(blocks: int) -> None:
     pixels, depth = tiles()
-    network = small(**EVERYTHING).train()
+    network = small(**EVERYTHING, decoder_channels=[16] * blocks).train()
     said = network(pixels, depth)
     assert isinstance(said, Outputs)
     assert said.logits.shape == pixels.shape and said.empty.shape == (3,)
-    assert [level.shape for level in said.levels] == [pixels.shape] * 4
+    assert [level.shape for level in said.levels] == [pixels.shape] * (blocks - 1)
     (said.logits.sum() + sum(level.sum() for level in said.levels) + said.empty.sum()).backward()
     heads = (network.inner.hypercolumn, network.inner.level_heads, network.inner.empty_head)
     assert all(weights.grad is not None for head in heads for weights in head.parameters())
@@ -250,6 +259,13 @@ def test_bundled_encoder_sees_gray_tiles_as_the_mapped_network_sees_equal_channe
         expected = mapped(gray.expand(-1, 3, -1, -1))[-1]
         found = encoder(gray)[-1]
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("encoder", [SMALL.encoder, "tu-tf_efficientnet_lite0"])
+def test_four_blocks_leave_no_stage_that_nothing_reads(encoder: str) -> None:
+    network = build(Model(encoder=encoder, weights="none", decoder_channels=[16] * 4), 40).train()
+    network(tiles()[0]).logits.sum().backward()
+    assert [name for name, weights in network.named_parameters() if weights.grad is None] == []
 
 
 class Clones(TorchDispatchMode):

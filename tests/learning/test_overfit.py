@@ -22,6 +22,7 @@ NETWORKS = {
     "article-described": {"network": "article-described"},
     "unet": {},
     "resized": {"fit": "resize", "input_size": 64},
+    "four blocks": {"decoder_channels": [32, 32, 16, 16]},
     "bundled": {"encoder": "tu-tf_efficientnet_lite0", "weights": "bundled"},
     "scse": {"attention": "scse"},
     "hypercolumn": {"hypercolumn": True},
@@ -35,6 +36,7 @@ NETWORKS = {
 ALIKE = {
     "article-described",
     "resized",
+    "four blocks",
     "bundled",
     "scse",
     "hypercolumn",

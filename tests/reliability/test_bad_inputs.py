@@ -475,8 +475,8 @@ SETTINGS: list[tuple[str, str, Spoil, str]] = [
     ("a decoder too narrow", "settings", model(attention="scse", decoder_channels="[64, 32, 16, 8, 8]"),
      "models.a.decoder_channels: scse squeezes to a sixteenth, so widths of at least 16 are needed, found"
      " [64, 32, 16, 8, 8]."),
-    ("an input that is no multiple of 32", "settings", model(input_size="100"),
-     "models.a.input_size: expected *a multiple of 32*, found 100."),
+    ("an input that is no multiple of 32", "settings", model(input_size="112"),
+     "models.a.input_size: a multiple of 32 is expected, found 112; change it or drop it."),
     ("a file that is not there", "settings", lambda: Path("mine.yaml").unlink(),
      "mine.yaml: cannot be read (No such file or directory); name a configuration file."),
 ]  # fmt: skip

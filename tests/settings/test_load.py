@@ -166,12 +166,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
      "models.a.network: expected one of unet, article, article-described, found 'resnet'."),
     (model(encoder=34), "models.a.encoder: expected a name or text, found 34."),
     (model(fit="crop"), "models.a.fit: expected one of pad, resize, found 'crop'."),
-    (model(decoder_channels=[64, 32]), "models.a.decoder_channels: five widths are expected, found 2, found [64, 32]."),
+    (model(decoder_channels=[64, 32]), "models.a.decoder_channels: four or five widths are expected, found 2,"
+     " found [64, 32]."),
+    (model(input_size=112), "models.a.input_size: a multiple of 32 is expected, found 112; change it or drop it."),
+    (model(network="article", decoder_channels=[64, 48, 24, 8], input_size=112),
+     "models.a.input_size: a multiple of 32 is expected, found 112; change it or drop it."),
     (model(decoder_channels=[64, 48, 0, 24, 16]),
      "models.a.decoder_channels.2: expected a whole number, at least 1, at most 4096, found 0."),
     (model(decoder_channels="64"), "models.a.decoder_channels: expected a list, found '64'."),
     (model(input_size=100),
-     "models.a.input_size: expected a whole number, at least 32, at most 8192, a multiple of 32 or null, found"
+     "models.a.input_size: expected a whole number, at least 32, at most 8192, a multiple of 16 or null, found"
      " 100."),
     (model(loss="jaccard"), f"models.a.loss: {LOSS}, found 'jaccard'."),
     (model(loss="bce + bce"), f"models.a.loss: {LOSS}, found 'bce + bce'."),

@@ -11,7 +11,6 @@ from tgs_salt.learning.article import ArticleUNet
 from tgs_salt.learning.heads import Outputs, joined, resized
 from tgs_salt.settings import Model
 
-MULTIPLE = 32
 # Mean and standard deviation of the competition's pixels and depths; constants, so that a tile's bytes decide alone.
 MEAN, DEVIATION = 0.47, 0.16
 MEAN_DEPTH, DEPTH_DEVIATION = 506.0, 208.0
@@ -69,7 +68,7 @@ def build(settings: Model, tile_size: int, fetch: bool = True) -> TileNetwork:
     `fetch` false leaves pretrained encoders random, for weights that are loaded right after.
     Raises UserError if the input size does not fit the tile, or the encoder or its weights are not to be had.
     """
-    smallest = -(-tile_size // MULTIPLE) * MULTIPLE
+    smallest = -(-tile_size // settings.multiple) * settings.multiple
     input_size = settings.input_size or smallest
     if settings.fit == "pad" and not tile_size <= input_size <= 3 * tile_size - 2:
         raise UserError(

@@ -9,6 +9,8 @@ from pathlib import Path
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from timm.models.efficientnet import EfficientNetFeatures
+from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from tgs_salt.errors import UserError
@@ -54,7 +56,7 @@ class UNet(nn.Module):
 
 
 def build(settings: Model, fetch: bool = True) -> UNet:
-    """A U-Net from (n, channels, h, w) standardised tiles to `Outputs` of (n, 1, h, w); h and w multiples of 32.
+    """A U-Net from (n, channels, h, w) standardised tiles to `Outputs` of (n, 1, h, w); h, w: `settings.multiple`s.
 
     `fetch` false leaves the encoder's weights random, for a network whose weights are loaded right after.
     Raises UserError for an unknown encoder (with the nearest names) and for weights that cannot be had.
@@ -71,6 +73,7 @@ def build(settings: Model, fetch: bool = True) -> UNet:
             warnings.simplefilter("ignore")
             network = smp.Unet(
                 settings.encoder,
+                encoder_depth=len(settings.decoder_channels),
                 encoder_weights="imagenet" if weights == "imagenet" else None,
                 decoder_channels=settings.decoder_channels,
                 decoder_attention_type=None if settings.attention == "none" else settings.attention,
@@ -91,7 +94,15 @@ def build(settings: Model, fetch: bool = True) -> UNet:
         load_encoder(network.encoder, _read_weights(Path(weights)), weights)
     if settings.channels > 1:
         _widen(network.encoder, settings.channels)
+    _end_with_what_is_used(network.encoder)
     return UNet(network, settings)
+
+
+def _end_with_what_is_used(encoder: nn.Module) -> None:
+    """Drop the stages after the deepest features that are asked for: these of timm's would run them for nobody."""
+    inner = getattr(encoder, "model", None)
+    if isinstance(inner, EfficientNetFeatures | MobileNetV3Features):
+        inner.blocks = inner.blocks[: max(found["stage"] for found in inner.feature_info.get_dicts())]
 
 
 def _widen(encoder: nn.Module, channels: int) -> None:

@@ -42,7 +42,9 @@ class Model(Section):
         "bundled", description="unet: encoder weights: bundled, imagenet (fetched from a hub), none, or a file"
     )
     decoder_channels: list[Annotated[int, Field(ge=1, le=4096), BeforeValidator(no_bool)]] = Field(
-        [256, 128, 64, 32, 16], description="unet: widths of the five decoder blocks, deepest first"
+        [256, 128, 64, 32, 16],
+        description="unet: widths of the decoder blocks, deepest first: five, or four for an encoder without its last "
+        "stage, whose input is a multiple of 16",
     )
     attention: Literal["none", "scse"] = Field(
         "none", description="unet: scse: decoder blocks weigh their channels and pixels (concurrent squeeze-excitation)"
@@ -60,8 +62,12 @@ class Model(Section):
     fit: Literal["pad", "resize"] = Field(
         "pad", description="how a tile becomes input_size: reflect padding or resizing"
     )
-    input_size: Annotated[int, Field(ge=32, le=2 * LARGEST_TILE, multiple_of=32), BeforeValidator(no_bool)] | None = (
-        Field(None, description="side of the network's input, a multiple of 32; null: the next one from tile_size")
+    input_size: Annotated[int, Field(ge=32, le=2 * LARGEST_TILE, multiple_of=16), BeforeValidator(no_bool)] | None = (
+        Field(
+            None,
+            description="side of the network's input, a multiple of 32, or of 16 with four decoder blocks; "
+            "null: the next one from tile_size",
+        )
     )
     init_from: Name | None = Field(None, description="start from this model's weights of the same fold")
     teacher: Name | None = Field(
@@ -125,10 +131,15 @@ class Model(Section):
 
     @field_validator("decoder_channels")
     @classmethod
-    def _five_blocks(cls, widths: list[int]) -> list[int]:
-        if len(widths) != 5:
-            raise ValueError(f"five widths are expected, found {len(widths)}")
+    def _four_or_five_blocks(cls, widths: list[int]) -> list[int]:
+        if len(widths) not in (4, 5):
+            raise ValueError(f"four or five widths are expected, found {len(widths)}")
         return widths
+
+    @property
+    def multiple(self) -> int:
+        """What divides the side of the network's input: an encoder halves it once for each decoder block."""
+        return 2 ** len(self.decoder_channels) if self.network == "unet" else 32
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Model:
@@ -138,6 +149,10 @@ class Model(Section):
                 raise ValueError(
                     f"{key}: {value} is for network: unet, found network: {self.network}; drop one of them"
                 )
+        if self.input_size and self.input_size % self.multiple:
+            raise ValueError(
+                f"input_size: a multiple of {self.multiple} is expected, found {self.input_size}; change it or drop it"
+            )
         if self.attention == "scse" and min(self.decoder_channels) < SQUEEZE:
             raise ValueError(
                 f"decoder_channels: scse squeezes to a sixteenth, so widths of at least {SQUEEZE} are needed, "
