@@ -21,7 +21,7 @@ NETS = {
     ),
     "light": (
         load_files(PRESETS / "cpu.yaml").models["light"],
-        "the cpu preset's net (101 x 101 padded to 112 x 112, ImageNet weights, batch 16, BCE + Dice, AdamW)",
+        "the cpu preset's net (101 x 101 padded to 128 x 128, ImageNet weights, batch 16, BCE + Dice, AdamW)",
     ),
 }
 
