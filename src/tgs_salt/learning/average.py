@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from tgs_salt.learning.network import TileNetwork
+from tgs_salt.learning.precision import autocast
 from tgs_salt.settings import Model
 
 SWA_SHARE = 0.25  # of the epochs, the last ones, whose weights are averaged
@@ -54,7 +55,8 @@ class Average:
         if int(self.model.n_averaged) <= epoch - self.first:
             self.model.update_parameters(self.network)
         if epoch == self.last:
-            update_bn(map(_as_one, batches), _TakesOne(self.model))
+            with autocast(self.learning[0].device):
+                update_bn(map(_as_one, batches), _TakesOne(self.model))
             self.ready = True
 
     def state_dict(self) -> dict[str, Any]:

@@ -87,14 +87,15 @@ def load_bundle(path: Path, where: torch.device) -> Bundle:
             if is_packed(archive):
                 raise zipfile.BadZipFile("its members are compressed")
             index = _index(path, archive)
-            loaded = [_network(path, archive, name, Path(folder), where, index.tile_size) for name in index.votes]
+            loaded = [_network(path, archive, name, Path(folder), index.tile_size) for name in index.votes]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `tgs-salt export` writes bundles.") from None
     except BROKEN as problem:
         reason = " ".join(str(problem).split())[:100]
         raise UserError(f"{path}: not a whole bundle ({reason}); {AGAIN}.") from None
     predict = validate(Predict, index.predict, f"{path}: predict")
-    return Bundle(loaded, list(index.votes.values()), index.tile_size, index.threshold, index.min_area, predict)
+    networks = [network.to(where) for network in loaded]
+    return Bundle(networks, list(index.votes.values()), index.tile_size, index.threshold, index.min_area, predict)
 
 
 def _index(path: Path, archive: zipfile.ZipFile) -> Index:
@@ -104,12 +105,10 @@ def _index(path: Path, archive: zipfile.ZipFile) -> Index:
     return checked(index, Index, path, AGAIN)
 
 
-def _network(
-    path: Path, archive: zipfile.ZipFile, name: str, folder: Path, where: torch.device, tile_size: int
-) -> TileNetwork:
+def _network(path: Path, archive: zipfile.ZipFile, name: str, folder: Path, tile_size: int) -> TileNetwork:
     """A voter of the bundle `path`; the messages about its model.pt begin with the bundle's path."""
     try:
-        network, about = load_model(Path(archive.extract(name, folder)), where)
+        network, about = load_model(Path(archive.extract(name, folder)), torch.device("cpu"))
     except UserError as problem:
         raise UserError(str(problem).replace(str(folder), str(path), 1)) from None
     if about["tile_size"] != tile_size:

@@ -17,7 +17,9 @@ from tgs_salt.errors import UserError
 from tgs_salt.learning.checkpoint import load_model
 from tgs_salt.learning.device import device
 from tgs_salt.learning.engine import engine_of
+from tgs_salt.learning.memory import enough_for_a_job
 from tgs_salt.learning.network import TileNetwork
+from tgs_salt.learning.precision import autocast
 from tgs_salt.log import progress
 from tgs_salt.settings import Predict
 from tgs_salt.survey.folds import read_folds
@@ -36,7 +38,10 @@ def predict(
     Rows follow tiles.csv. A byte is min(255, floor(256 p)); blank tiles are zero. `shard` (k, n) writes the k-th of n
     parts of the rows. They are cut between batches: a network may answer other batches with other last bits.
     """
-    with device(gpus, slots) as where:
+    with (
+        device(gpus, slots) as where,
+        enough_for_a_job(f"lower predict.batch_size (now {tiles_a_step(settings, where)})"),
+    ):
         network, about = load_model(model, where)
         torch.set_num_threads(about["settings"]["threads"])
         table = read_tiles(tiles, "train" if split == "oof" else "test")
@@ -47,7 +52,7 @@ def predict(
             rows = rows[read_folds(folds, table["id"]) == about["fold"]]
             _check_fold(model, about["fold_hash"], table["id"].iloc[rows])
         flips = settings.tta == "horizontal"
-        size = settings.batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
+        size = tiles_a_step(settings, where)
         rows = rows[_shard(len(rows), size, *shard)]
         with (
             files.filling_array(output, (len(rows), side, side)) as filled,
@@ -61,6 +66,11 @@ def predict(
                 first += len(bytes_)
                 done.advance(len(bytes_))
                 files.forget(pictures, filled)
+
+
+def tiles_a_step(settings: Predict, where: torch.device) -> int:
+    """How many tiles a network is given at once."""
+    return settings.batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
 
 
 def _shard(count: int, size: int, k: int, n: int) -> slice:
@@ -111,9 +121,3 @@ def quantised(salt: Tensor, tiles: Tensor) -> Tensor:
 def to_pixels(tiles: Tensor) -> Tensor:
     """(n, side, side) uint8 to (n, 1, side, side) float32 in 0..1."""
     return tiles.unsqueeze(1).float() / 255
-
-
-def autocast(where: torch.device) -> torch.autocast:
-    """Mixed precision on CUDA only: bfloat16 on a CPU without it is ten times slower."""
-    half = torch.bfloat16 if where.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
-    return torch.autocast(where.type, dtype=half, enabled=where.type == "cuda")

@@ -20,8 +20,9 @@ from tgs_salt.errors import UserError
 from tgs_salt.learning.bundle import Bundle, load_bundle
 from tgs_salt.learning.device import device
 from tgs_salt.learning.images import Picture, Write, find, writers
+from tgs_salt.learning.memory import enough_memory
 from tgs_salt.learning.network import MEAN_DEPTH
-from tgs_salt.learning.predict import CPU_BATCH, GPU_BATCH, probability_bytes
+from tgs_salt.learning.predict import probability_bytes, tiles_a_step
 from tgs_salt.learning.windows import Blend, starts, windows
 from tgs_salt.log import announce, progress
 
@@ -50,7 +51,11 @@ def segment(
     shapes = [picture.read().shape for picture in pictures]
     if threads:
         torch.set_num_threads(threads)
-    with device(gpus, slots) as where, writers(output, kinds) as write:
+    with (
+        device(gpus, slots) as where,
+        enough_memory("stop what else computes there, or use --gpus 0", "use smaller pictures"),
+        writers(output, kinds) as write,
+    ):
         loaded = load_bundle(bundle, where)
         side = loaded.tile_size
         shared = side // 4 if overlap is None else overlap
@@ -87,7 +92,7 @@ def votes(
 
     Windows of one batch may be of several pictures.
     """
-    size = bundle.predict.batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
+    size = tiles_a_step(bundle.predict, where)
     flips, engine = bundle.predict.tta == "horizontal", bundle.predict.engine
     batches, *copies = tee(_batched(stream, size), len(bundle.networks) + 1)
     said = [

@@ -29,9 +29,11 @@ from tgs_salt.learning.data import FoldData, Teacher, read_fold
 from tgs_salt.learning.device import device, peak_memory_mb, synchronise
 from tgs_salt.learning.history import History
 from tgs_salt.learning.losses import loss_of
+from tgs_salt.learning.memory import enough_for_a_job
 from tgs_salt.learning.network import build, spare_copies
 from tgs_salt.learning.optimise import optimiser_of, schedule_of
-from tgs_salt.learning.predict import autocast, to_pixels
+from tgs_salt.learning.precision import autocast, half, scaler
+from tgs_salt.learning.predict import to_pixels
 from tgs_salt.learning.resume import Checkpoints, finished, locked
 from tgs_salt.learning.validate import validate
 from tgs_salt.log import Counter, announce, logger, progress
@@ -64,28 +66,25 @@ def train(
     resume = output.parent / "resume"
     with locked(resume), device(gpus, slots) as where:
         torch.set_num_threads(settings.threads)
-        try:
+        with enough_for_a_job(f"lower models.{name}.batch_size (now {settings.batch_size})"):
             files_of_fold = (inputs.images, inputs.masks, inputs.tiles, inputs.folds)
             data = read_fold(*files_of_fold, fold, settings, inputs.teacher, where)
             trainer = Trainer(name, fold, settings, data, where, inputs.init_from)
             with signals.deferred() as asked:
                 trainer.run(Checkpoints(resume, trainer.fingerprint, minutes, asked))
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as problem:
-            raise _out_of_memory(problem, name, settings, where) from None
         files.write_text(output.with_name("history.csv"), trainer.history.text)
         files.write_json(output.with_name("timing.json"), trainer.timing())
         save_model(output, trainer.kept, settings, data.images.shape[-1], fold, data.fold_hash)
         finished(resume)
 
 
-def _out_of_memory(problem: Exception, name: str, settings: Model, where: torch.device) -> Exception:
-    """A sentence in place of `problem` if memory has run out (torch has no class for it on a CPU), else itself."""
-    lower = f"lower models.{name}.batch_size (now {settings.batch_size})"
-    if where.type == "cuda" and isinstance(problem, torch.OutOfMemoryError):
-        return UserError(f"out of GPU memory; {lower}, or runtime.slots_per_device.")
-    if isinstance(problem, MemoryError) or "can't allocate memory" in str(problem):
-        return UserError(f"out of memory; {lower}, or run fewer jobs at once (--cores).")
-    return problem
+def _compiled(network: nn.Module) -> nn.Module:
+    """Beside the network, with the same tensors: its weights keep their names.
+
+    One graph for a batch and one for the epoch's last, which may be shorter: the graph for any size that torch would
+    make of both is slower, and a training that goes on after a stop would meet it later.
+    """
+    return torch.compile(network, dynamic=False)  # type: ignore[return-value]
 
 
 def _no_pause() -> None:
@@ -108,14 +107,12 @@ class Trainer:
             load_weights(init_from, network, data.fold_hash)
         spare_copies(network)
         self.network = network.to(where)
-        # Compiled beside the network, with the same tensors: its weights keep their names.
-        self.forward: nn.Module = torch.compile(self.network) if settings.compile else self.network  # type: ignore[assignment]
+        self.forward: nn.Module = _compiled(self.network) if settings.compile else self.network
         self.average = Average(self.network, settings)
         self.steps_per_epoch = math.ceil(len(data.images) / settings.batch_size)
         self.optimiser = optimiser_of(self.network, settings)
         self.schedule = schedule_of(self.optimiser, settings, self.steps_per_epoch * settings.epochs)
-        half_floats = where.type == "cuda" and not torch.cuda.is_bf16_supported()
-        self.scaler = torch.amp.GradScaler(where.type, enabled=half_floats)
+        self.scaler = scaler(where)
         self.loss = loss_of(settings.loss)
         self.history = History()
         self.chosen: dict[str, Tensor] | None = None
@@ -133,6 +130,7 @@ class Trainer:
             self._restore(state)
             within = f", step {self.step} of {self.steps_per_epoch} of the next" if self.step else ""
             announce(f"{self.title}: going on after epoch {len(self.history)} of {self.settings.epochs}{within}")
+            del state  # a second copy of all tensors
         logger.info(
             f"{self.title}: {len(self.data.images):,} tiles, {self.settings.epochs} epochs of {self.steps_per_epoch} "
             f"steps on {self.where}"
@@ -144,11 +142,11 @@ class Trainer:
 
     def _run(self, checkpoints: Checkpoints) -> None:
         pause = partial(checkpoints.pause, self._state)
+        self.began = time.monotonic()
         for epoch in range(len(self.history) + 1, self.settings.epochs + 1):
             if self.history.stalled(self.settings.patience):
                 announce(f"{self.title}: stopped, {self.settings.patience} epochs without a lower validation loss")
                 break
-            self.began = time.monotonic()
             loss = self.epoch(epoch, pause)
             if not math.isfinite(loss):
                 raise UserError(
@@ -258,11 +256,12 @@ class Trainer:
     def _fingerprint(self, init_from: Path | None) -> dict[str, str]:
         """All that the numbers of this training depend on: a checkpoint with other values is of another training."""
         settings = self.settings.model_dump(mode="json", exclude={"like", "init_from", "teacher"})
+        floats = half(self.where)
         return {
             **{key: str(value) for key, value in settings.items()},
             "fold": str(self.fold), "tiles of the fold": self.data.fold_hash, "data": self.data.data_hash,
             "weights of init_from": files.digest(init_from.read_bytes())[:16] if init_from else "none",
-            "code": f"recipe {RECIPE}, torch {torch.__version__}, {self.where.type}",
+            "code": f"recipe {RECIPE}, torch {torch.__version__}, {self.where.type}{f' {floats}' if floats else ''}",
         }  # fmt: skip
 
     def _state(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import segmentation_models_pytorch as smp
 import timm
 import torch
+import torch.nn.functional as F
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
@@ -51,8 +53,20 @@ class UNet(nn.Module):
         for block, skip in zip(self.decoder.blocks, reversed(shallow), strict=True):
             # The skip at full size is the input itself, which SMP leaves out.
             joins = skip if skip is not features[0] else None
-            found.append(block(found[-1], skip.shape[-2], skip.shape[-1], skip_connection=joins))
+            found.append(_block(block, found[-1], skip.shape[-2:], joins))
         return found[1:]
+
+
+def _block(block: UnetDecoderBlock, below: Tensor, size: torch.Size, skip: Tensor | None) -> Tensor:
+    """What SMP's decoder block gives, enlarged in the precision of what lies `below` it.
+
+    Autocast on CUDA enlarges in float32, and so would write and join twice the bytes for the same numbers.
+    """
+    with torch.autocast(below.device.type, enabled=False):
+        features = F.interpolate(below, size=size, mode="nearest")
+    if skip is not None:
+        features = block.attention1(torch.cat([features, skip], dim=1))
+    return block.attention2(block.conv2(block.conv1(features)))
 
 
 def build(settings: Model, fetch: bool = True) -> UNet:
@@ -99,7 +113,10 @@ def build(settings: Model, fetch: bool = True) -> UNet:
 
 
 def _end_with_what_is_used(encoder: nn.Module) -> None:
-    """Drop the stages after the deepest features that are asked for: these of timm's would run them for nobody."""
+    """Drop the stages after the deepest features that are asked for: these of timm's would run them for nobody.
+
+    SMP's own encoders keep such stages as weights, but run none of them.
+    """
     inner = getattr(encoder, "model", None)
     if isinstance(inner, EfficientNetFeatures | MobileNetV3Features):
         inner.blocks = inner.blocks[: max(found["stage"] for found in inner.feature_info.get_dicts())]

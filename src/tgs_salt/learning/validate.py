@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from tgs_salt.kernels import metric
 from tgs_salt.learning.data import FoldData
 from tgs_salt.learning.network import TileNetwork
-from tgs_salt.learning.predict import autocast, quantised, to_pixels
+from tgs_salt.learning.precision import autocast
+from tgs_salt.learning.predict import quantised, to_pixels
 
 BATCH = 64
 
