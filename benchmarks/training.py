@@ -9,6 +9,7 @@ PYTHON is the interpreter of an environment with TensorFlow, which this project 
 import argparse
 import copy
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from tgs_salt.learning.predict import to_pixels
 from tgs_salt.learning.train import Trainer
 
 TILES = 64  # a turn: 2 steps of the article's batch, 4 of the cpu preset's
-KEEPING = {cpu.ALLOCATOR: cpu.KEEP_MEMORY}
+KEEPING = {cpu.ALLOCATOR: cpu.keeping_memory(platform.libc_ver()[1])}
 
 
 def epochs_of(name: str) -> tuple[Trainer, Callable[[], float]]:

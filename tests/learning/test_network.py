@@ -204,6 +204,19 @@ def test_unknown_encoder_names_the_nearest(name: str, near: str) -> None:
         build(Model(encoder=name), 101)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "weights", "said"),
+    [
+        ("dpn68b", "imagenet", r"makes no U-Net .*imagenet\+5k.*; take other weights or another encoder"),
+        ("tu-vit_tiny_patch16_224", "none", "makes no U-Net .*; take other weights or another encoder"),
+        ("tu-swinv2_cr_tiny_224", "none", "cannot read an input of 128 pixels .*; take another input_size or encoder"),
+    ],
+)
+def test_encoders_that_make_no_unet_are_told_apart_from_bugs(encoder: str, weights: str, said: str) -> None:
+    with pytest.raises(UserError, match=rf"^models\.\*\.encoder: {encoder} .*{said}"):
+        build(Model(encoder=encoder, weights=weights), 101)
+
+
 def test_bundled_weights_are_for_one_encoder() -> None:
     with pytest.raises(UserError, match="bundled weights exist for encoder tu-tf_efficientnet_lite0 only"):
         build(Model(encoder="resnet18", weights="bundled"), 101)

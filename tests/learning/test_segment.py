@@ -179,6 +179,7 @@ def test_a_bundle_says_what_its_models_say(tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_said_in_one_sentence(local: Bundle, tmp_path: Path) -> None:
     picture = save(tmp_path / "in/a.png", np.zeros((SIDE, SIDE), np.uint8))
+    twin = save(tmp_path / "more/a_overlay.png", np.zeros((SIDE, SIDE), np.uint8))
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.png").write_text("no picture")
     for inputs, output, options, sentence in (
@@ -186,6 +187,7 @@ def test_what_is_wrong_is_said_in_one_sentence(local: Bundle, tmp_path: Path) ->
         ([tmp_path / "empty"], "out", {}, r"empty: holds no picture \(\.png"),
         ([tmp_path / "text.png"], "out", {}, r"text\.png: not a picture that OpenCV reads"),
         ([picture, tmp_path / "in"], "out", {}, r"would be written under the same name"),
+        ([picture, twin], "out", {"kinds": ["mask", "overlay"]}, r"a_overlay\.png and .*a\.png would be written"),
         ([picture], "in", {}, r"--output: .*in is the folder of a\.png"),
         ([picture], "out", {"overlap": SIDE}, r"--overlap: expected 0 to 31 pixels for tiles of 32, found 32"),
         ([picture], "out", {"kinds": ["masks"]}, r"--write: expected mask, overlay, rle, found 'masks'"),

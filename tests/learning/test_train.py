@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 
 from tgs_salt.errors import UserError
@@ -20,7 +21,7 @@ from tgs_salt.kernels import metric
 from tgs_salt.learning.checkpoint import load_model
 from tgs_salt.learning.data import Teacher, lessons_of, read_fold
 from tgs_salt.learning.predict import predict
-from tgs_salt.learning.train import Inputs, train
+from tgs_salt.learning.train import Inputs, Trainer, train
 from tgs_salt.settings import Augment, Model, Predict
 
 SIDE = 32
@@ -113,7 +114,7 @@ def held_out_judgement(model: Path, survey: Inputs) -> tuple[float, float, float
     return score, loss, ((logits > 0) == (truth == 1)).mean()
 
 
-BUMPY = {"epochs": 40, "batch_size": 2, "schedule": "constant", "learning_rate": 1e-2, "average": 0.0}
+BUMPY = {"epochs": 40, "batch_size": 2, "schedule": "constant", "learning_rate": 1e-2, "average": 0.0, "seed": 3}
 
 
 SLOW = pytest.mark.slow
@@ -300,6 +301,48 @@ def test_a_fold_is_trained_by_one_process_at_a_time(survey: Inputs, tmp_path: Pa
 def test_a_loss_that_is_no_number_names_the_setting(survey: Inputs, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the loss became .* in epoch \d+; lower models\.m\.learning_rate"):
         run(survey, tmp_path / "m", MODEL.model_copy(update={"learning_rate": 1e30, "schedule": "constant"}))
+
+
+def test_harm_done_by_the_last_step_is_noticed(survey: Inputs, tmp_path: Path) -> None:
+    """Its loss was measured before it; the validation's is what tells."""
+    once = {"learning_rate": 1e30, "schedule": "constant", "batch_size": 64, "epochs": 1}
+    with pytest.raises(UserError, match=r"the loss became .* in epoch 1; lower models\.m\.learning_rate"):
+        run(survey, tmp_path / "m", MODEL.model_copy(update=once))
+    assert not (tmp_path / "m/model.pt").exists()
+
+
+def test_a_batch_of_one_that_batch_norm_cannot_learn_from_is_refused(survey: Inputs, tmp_path: Path) -> None:
+    tile = Model(encoder="resnet18", weights="none", epochs=1, batch_size=1, threads=1)
+    expected = r"^models\.m\.batch_size: \d+ tiles in batches of 1 leave a batch of one, .* input of 32 pixels"
+    with pytest.raises(UserError, match=expected):
+        run(survey, tmp_path / "m", tile)
+
+
+def test_a_stage_draws_other_numbers_than_the_one_that_it_starts_from(survey: Inputs, tmp_path: Path) -> None:
+    data = read_fold(survey.images, survey.masks, survey.tiles, survey.folds, 0, MODEL, None, CPU)
+    run(survey, tmp_path / "m")
+    first, again, other = (
+        Trainer("m", 0, settings, data, CPU, start)
+        for settings, start in (
+            (MODEL, None),
+            (MODEL, tmp_path / "m/model.pt"),
+            (MODEL.model_copy(update={"loss": "lovasz"}), tmp_path / "m/model.pt"),
+        )
+    )
+    for what in ("tiles", "dropout"):
+        assert first._seed(1, what) != again._seed(1, what)
+        assert again._seed(1, what) == other._seed(1, what), "variants of one stage see the same tiles"
+
+
+def test_another_file_of_weights_is_another_training(survey: Inputs, tmp_path: Path) -> None:
+    data = read_fold(survey.images, survey.masks, survey.tiles, survey.folds, 0, MODEL, None, CPU)
+    settings = Model(encoder="resnet18", weights=str(tmp_path / "encoder.pth"), batch_size=2, input_size=64, threads=1)
+    encoder = smp.Unet("resnet18", encoder_weights=None, in_channels=1).encoder.state_dict()
+    prints = []
+    for factor in (1, 2):
+        torch.save({name: tensor * factor for name, tensor in encoder.items()}, tmp_path / "encoder.pth")
+        prints.append(Trainer("m", 0, settings, data, CPU, None).fingerprint)
+    assert {key for key in prints[0] if prints[0][key] != prints[1][key]} == {"weights in the file"}
 
 
 def test_bytes_follow_the_law_and_blank_tiles_are_zero(survey: Inputs, tmp_path: Path) -> None:

@@ -345,6 +345,8 @@ def test_notices(copy: Path) -> None:
     assert "trained again" not in said and "flattered" not in said and "newer" not in said
     settings = json.loads((copy / "settings.json").read_text())
     settings["models"]["first"]["keep"] = "score"
+    settings["models"]["second"]["teacher"] = "stage"
+    settings["models"]["stage"] = {"init_from": "first"}
     (copy / "settings.json").write_text(json.dumps(settings))
     later = (copy / "submission.csv").stat().st_mtime + 5
     os.utime(copy / "models/first/fold1/model.pt", (later, later))
@@ -352,6 +354,7 @@ def test_notices(copy: Path) -> None:
     said = told(copy)
     assert "first fold 1 was trained again after its tiles were predicted" in said
     assert "first looked at the fold that it is scored on (keep: score)" in said
+    assert "second learnt from first, so its score is flattered as well" in said
     assert "The decision is newer than submission.csv" in said
 
 

@@ -169,7 +169,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (model(decoder_channels=[64, 32]), "models.a.decoder_channels: four or five widths are expected, found 2,"
      " found [64, 32]."),
     (model(input_size=112), "models.a.input_size: a multiple of 32 is expected, found 112; change it or drop it."),
-    (model(network="article", decoder_channels=[64, 48, 24, 8], input_size=112),
+    (model(network="article", input_size=112),
      "models.a.input_size: a multiple of 32 is expected, found 112; change it or drop it."),
     (model(decoder_channels=[64, 48, 0, 24, 16]),
      "models.a.decoder_channels.2: expected a whole number, at least 1, at most 4096, found 0."),
@@ -238,6 +238,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
      " [64, 48, 32, 16, 8]."),
     (model(network="article", hypercolumn=True),
      "models.a.hypercolumn: True is for network: unet, found network: article; drop one of them."),
+    (model(network="article", encoder="resnet34"),
+     "models.a.encoder: resnet34 is for network: unet, found network: article; drop one of them."),
+    (model(teacher_sure=0.9), "models.a.teacher_sure: 0.9 needs a teacher; name one, or drop it."),
     ({"models": {"a": {"channels": "3"}, "b": {"like": "a", "network": "article-described"}}},
      "models.b.channels: 3 is for network: unet, found network: article-described; drop one of them."),
     (model(init_from="b"), "models.a.init_from: there is no model 'b'; models are a."),

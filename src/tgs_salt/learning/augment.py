@@ -34,7 +34,7 @@ class Changes:
         """Change (n, 1, side, side) pixels in 0..1 and their targets, which are tiles number `rows`.
 
         Geometry moves both alike and reflects at the borders. Targets of 0 and 1 stay such; a teacher's soft ones are
-        interpolated and stay in 0..1. A blank tile stays as it is: its label follows from being blank.
+        interpolated and stay in 0..1. A blank tile's pixels stay as they are: it has to stay blank.
         """
         numbers = self.numbers.index_select(0, rows)
         columns = (column.view(-1, 1, 1, 1) for column in numbers[:, :8].unbind(1))

@@ -87,7 +87,9 @@ def read_fold(
         held_out_masks=held_out_masks,
         fold_hash=files.digest("\n".join(train["id"][own]))[:16],
         # The held-out tiles are in it for the scores in the history.
-        data_hash=files.digest(learn_images, learn_targets, learn_depths, held_out_images, held_out_masks)[:16],
+        data_hash=files.digest(learn_images, learn_targets, learn_depths, held_out_images, held_out_masks, depths[own])[
+            :16
+        ],
     )
 
 

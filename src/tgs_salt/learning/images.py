@@ -73,10 +73,10 @@ def _is_cut(path: Path) -> bool:
     return content.startswith(b"\xff\xd8") and b"\xff\xd9" not in content[-64:]
 
 
-def find(inputs: list[Path], output: Path) -> list[Picture]:
+def find(inputs: list[Path], output: Path, kinds: list[str]) -> list[Picture]:
     """The pictures that `inputs` name, those of a folder in the order of their names.
 
-    Raises UserError if a folder holds none, if two have the same name, or if a mask would replace its picture.
+    Raises UserError if a folder holds none, two would be written under one name, or a mask would replace its picture.
     """
     found = [
         Picture(path)
@@ -85,15 +85,20 @@ def find(inputs: list[Path], output: Path) -> list[Picture]:
     ]  # fmt: skip
     by_name: dict[str, Path] = {}
     for picture in found:
-        if picture.name in by_name:
-            raise UserError(
-                f"{picture.path} and {by_name[picture.name]} would be written under the same name; "
-                "segment them into two folders."
-            )
-        by_name[picture.name] = picture.path
+        for name in _written(picture.name, kinds):
+            other = by_name.setdefault(name, picture.path)
+            if other is not picture.path:
+                raise UserError(
+                    f"{picture.path} and {other} would be written under the same name; segment them into two folders."
+                )
         if picture.path.resolve().parent == output.resolve():
             raise UserError(f"--output: {output} is the folder of {picture.path.name}; name another one.")
     return found
+
+
+def _written(name: str, kinds: list[str]) -> list[str]:
+    """The names that a picture takes: its overlay's may be another picture's own."""
+    return [*([name] if set(kinds) - {"overlay"} else []), *([f"{name}_overlay"] if "overlay" in kinds else [])]
 
 
 def _in_folder(folder: Path) -> list[Path]:

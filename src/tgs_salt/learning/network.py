@@ -84,7 +84,23 @@ def build(settings: Model, tile_size: int, fetch: bool = True) -> TileNetwork:
     network = TileNetwork(
         inner, tile_size, input_size, settings.fit, standardise=settings.network == "unet", channels=settings.channels
     )
+    if settings.network == "unet" and fetch:
+        _try(network, settings.encoder)
     return network.to(memory_format=torch.channels_last)
+
+
+def _try(network: TileNetwork, encoder: str) -> None:
+    """Show it a tile: encoders may be made for pictures of one size, and say so in their own ways when they see one."""
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, 1, network.tile_size, network.tile_size), torch.zeros(1))
+    except (AssertionError, ValueError, RuntimeError) as problem:
+        said = " ".join(str(problem).split())[:200].rstrip(".")
+        raise UserError(
+            f"models.*.encoder: {encoder} cannot read an input of {network.input_size} pixels ({said}); "
+            "take another input_size or encoder."
+        ) from None
+    network.train()
 
 
 def spare_copies(network: nn.Module) -> None:

@@ -14,7 +14,7 @@ PATIENCE, FACTOR, SMALLEST_RATE = 5, 0.1, 1e-5  # of the plateau schedule: the a
 
 
 def optimiser_of(network: TileNetwork, settings: Model) -> torch.optim.Optimizer:
-    """One fused kernel a step; a pretrained encoder learns at its own rate."""
+    """One fused kernel a step; an encoder learns at its own rate."""
     encoder = getattr(network.inner, "encoder", None)
     slow = list(encoder.parameters()) if encoder is not None else []
     known = set(map(id, slow))

@@ -47,7 +47,7 @@ def segment(
     The decision's minimum area is a tile's: it holds for pictures of a tile's size, not for larger ones.
     Raises UserError before any work if a picture cannot be read.
     """
-    pictures = find(inputs, output)
+    pictures = find(inputs, output, kinds)
     shapes = [picture.read().shape for picture in pictures]
     if threads:
         torch.set_num_threads(threads)

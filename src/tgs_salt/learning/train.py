@@ -3,8 +3,9 @@
     python -m tgs_salt train --model unet --fold 0 --settings '{"model": {...}}' --images ... --output .../model.pt
 
 Everything an epoch needs lies on the device as uint8; random numbers are drawn for an epoch at once, from the seed,
-the fold and the epoch alone. So an epoch can be repeated, and a training that was killed ends with the same bytes,
-also when it goes on from the middle of an epoch: what dropout has drawn by then is part of a checkpoint.
+the fold, the epoch and the weights that a stage starts from. So an epoch can be repeated, and a training that was
+killed ends with the same bytes on a CPU, also when it goes on from the middle of an epoch: what dropout has drawn by
+then is part of a checkpoint.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tgs_salt.learning.device import device, peak_memory_mb, synchronise
 from tgs_salt.learning.history import History
 from tgs_salt.learning.losses import loss_of
 from tgs_salt.learning.memory import enough_for_a_job
-from tgs_salt.learning.network import build, spare_copies
+from tgs_salt.learning.network import TileNetwork, build, spare_copies
 from tgs_salt.learning.optimise import optimiser_of, schedule_of
 from tgs_salt.learning.precision import autocast, half, scaler
 from tgs_salt.learning.predict import to_pixels
@@ -87,6 +88,16 @@ def _compiled(network: nn.Module) -> nn.Module:
     return torch.compile(network, dynamic=False)  # type: ignore[return-value]
 
 
+def _check_last_batch(name: str, settings: Model, network: TileNetwork, count: int) -> None:
+    """Batch norm learns nothing from one value, which is what the deepest features of a tile may be."""
+    alone = settings.batch_size == 1 or count % settings.batch_size == 1
+    if alone and settings.network == "unet" and network.input_size == settings.multiple:
+        raise UserError(
+            f"models.{name}.batch_size: {count:,} tiles in batches of {settings.batch_size} leave a batch of one, too "
+            f"little for an input of {network.input_size} pixels; choose another batch_size, or a larger input_size."
+        )
+
+
 def _no_pause() -> None:
     pass
 
@@ -98,13 +109,16 @@ class Trainer:
         self, name: str, fold: int, settings: Model, data: FoldData, where: torch.device, init_from: Path | None
     ) -> None:
         self.name, self.fold, self.settings, self.data, self.where = name, fold, settings, data, where
-        torch.manual_seed(_seed(settings.seed, fold, 0))
+        # A stage that starts from another's weights draws other numbers than that one drew.
+        self.origin = files.digest(init_from.read_bytes())[:16] if init_from else "none"
+        torch.manual_seed(self._seed(0, "weights"))
         try:
             network = build(settings, data.images.shape[-1], fetch=init_from is None)
         except UserError as problem:
             raise UserError(str(problem).replace("models.*", f"models.{name}")) from None
         if init_from is not None:
             load_weights(init_from, network, data.fold_hash)
+        _check_last_batch(name, settings, network, len(data.images))
         spare_copies(network)
         self.network = network.to(where)
         self.forward: nn.Module = _compiled(self.network) if settings.compile else self.network
@@ -121,7 +135,7 @@ class Trainer:
         self.shown = Counter(self.title, 0, None, lines=False)
         self.seconds = 0.0
         self.began = time.monotonic()
-        self.fingerprint = self._fingerprint(init_from)
+        self.fingerprint = self._fingerprint()
 
     def run(self, checkpoints: Checkpoints) -> None:
         """All steps that are left, with a checkpoint after each epoch and whenever one is due."""
@@ -148,13 +162,10 @@ class Trainer:
                 announce(f"{self.title}: stopped, {self.settings.patience} epochs without a lower validation loss")
                 break
             loss = self.epoch(epoch, pause)
-            if not math.isfinite(loss):
-                raise UserError(
-                    f"{self.title}: the loss became {loss} in epoch {epoch}; "
-                    f"lower models.{self.name}.learning_rate (now {self.settings.learning_rate:g})."
-                )
+            self._check_finite(loss, epoch)
             self.average.after_epoch(epoch, self._batches(pause))
             reached = validate(self.average.best, self.data, pause)
+            self._check_finite(reached.loss, epoch)  # the last step's harm is in no training loss
             if self.settings.schedule == "plateau":
                 self.schedule.step(reached.loss)  # type: ignore[arg-type]
             self.history.add(self.rate, loss, reached)
@@ -173,9 +184,9 @@ class Trainer:
 
         Begins at `self.step`, which is 0 unless the training was stopped in this epoch; calls `pause` between steps.
         """
-        generator = torch.Generator().manual_seed(_seed(self.settings.seed, self.fold, epoch))
+        generator = torch.Generator().manual_seed(self._seed(epoch, "tiles"))
         if self.step == 0:
-            torch.manual_seed(_seed(self.settings.seed, self.fold, epoch))  # dropout
+            torch.manual_seed(self._seed(epoch, "dropout"))
             self.rate = self.optimiser.param_groups[-1]["lr"]
             self.total = torch.zeros((), device=self.where)
         count, size = len(self.data.images), self.settings.batch_size
@@ -224,6 +235,17 @@ class Trainer:
         """The weights that count: averaged, after the last epoch or after the best."""
         return self.chosen if self.chosen is not None else self.average.best.state_dict()
 
+    def _check_finite(self, loss: float, epoch: int) -> None:
+        if not math.isfinite(loss):
+            raise UserError(
+                f"{self.title}: the loss became {loss} in epoch {epoch}; "
+                f"lower models.{self.name}.learning_rate (now {self.settings.learning_rate:g})."
+            )
+
+    def _seed(self, epoch: int, what: str) -> int:
+        """One seed out of all that random numbers may depend on; stable across versions of Python."""
+        return int(files.digest(f"{self.settings.seed} {self.fold} {self.origin} {epoch} {what}")[:15], 16)
+
     def _announce(self) -> None:
         row = self.history.last
         seconds = self.seconds / len(self.history)
@@ -253,14 +275,15 @@ class Trainer:
         now = time.monotonic()
         self.seconds, self.began = self.seconds + now - self.began, now
 
-    def _fingerprint(self, init_from: Path | None) -> dict[str, str]:
+    def _fingerprint(self) -> dict[str, str]:
         """All that the numbers of this training depend on: a checkpoint with other values is of another training."""
         settings = self.settings.model_dump(mode="json", exclude={"like", "init_from", "teacher"})
-        floats = half(self.where)
+        floats, weights = half(self.where), Path(self.settings.weights)
         return {
             **{key: str(value) for key, value in settings.items()},
             "fold": str(self.fold), "tiles of the fold": self.data.fold_hash, "data": self.data.data_hash,
-            "weights of init_from": files.digest(init_from.read_bytes())[:16] if init_from else "none",
+            "weights of init_from": self.origin,
+            **({"weights in the file": files.digest(weights.read_bytes())[:16]} if weights.is_file() else {}),
             "code": f"recipe {RECIPE}, torch {torch.__version__}, {self.where.type}{f' {floats}' if floats else ''}",
         }  # fmt: skip
 
@@ -292,11 +315,6 @@ class Trainer:
         """The states of the random numbers, of the CPU and of the GPU that trains."""
         on_gpu = self.where.type == "cuda"
         return [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.where)] if on_gpu else [])]
-
-
-def _seed(*parts: int) -> int:
-    """One seed out of several numbers; stable across versions of Python."""
-    return int(files.digest(" ".join(map(str, parts)))[:15], 16)
 
 
 def _clock(seconds: float) -> str:

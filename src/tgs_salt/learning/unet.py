@@ -73,7 +73,8 @@ def build(settings: Model, fetch: bool = True) -> UNet:
     """A U-Net from (n, channels, h, w) standardised tiles to `Outputs` of (n, 1, h, w); h, w: `settings.multiple`s.
 
     `fetch` false leaves the encoder's weights random, for a network whose weights are loaded right after.
-    Raises UserError for an unknown encoder (with the nearest names) and for weights that cannot be had.
+    Raises UserError for an unknown encoder (with the nearest names), for one that makes no U-Net and for weights that
+    cannot be had.
     """
     _check_encoder(settings.encoder)
     weights = settings.weights if fetch else "none"
@@ -94,6 +95,12 @@ def build(settings: Model, fetch: bool = True) -> UNet:
                 in_channels=1,
                 classes=1,
             )
+    except (KeyError, ValueError, TypeError) as problem:  # each kind of SMP's encoders has its own for what it lacks
+        said = " ".join(str(problem).strip("'\"").split())[:200].rstrip(".")
+        raise UserError(
+            f"models.*.encoder: {settings.encoder} with weights: {weights} makes no U-Net ({said}); "
+            "take other weights or another encoder."
+        ) from None
     except (OSError, RuntimeError) as problem:
         if weights != "imagenet":
             raise

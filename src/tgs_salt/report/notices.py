@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,16 +57,36 @@ def _stale(experiment: Experiment, judged: Judged | None) -> list[str]:
 
 
 def _flattering(experiment: Experiment) -> list[str]:
-    found = []
-    for name, model in experiment.settings.get("models", {}).items():
-        looking = [f"keep: {model['keep']}"] if model.get("keep", "last") != "last" else []
-        looking += ["patience"] if model.get("patience") else []
-        looking += ["schedule: plateau"] if model.get("schedule") == "plateau" else []
-        if looking:
-            found.append(
-                f"{name} looked at the fold that it is scored on ({', '.join(looking)}): its score is flattered."
-            )
+    """Models that looked at the fold that they are scored on, by themselves or by what they learnt from."""
+    models = experiment.settings.get("models", {})
+    looked = {name: how for name, model in models.items() if (how := _looking(model))}
+    found = [
+        f"{name} looked at the fold that it is scored on ({', '.join(how)}): its score is flattered."
+        for name, how in looked.items()
+    ]
+    for name in models:
+        through = sorted((set(_origins(name, models)) & set(looked)) - {name})
+        if through and name not in looked:
+            found.append(f"{name} learnt from {', '.join(through)}, so its score is flattered as well.")
     return found
+
+
+def _looking(model: dict[str, Any]) -> list[str]:
+    """The settings by which a model looks at its own fold."""
+    return [
+        *([f"keep: {model['keep']}"] if model.get("keep", "last") != "last" else []),
+        *(["patience"] if model.get("patience") else []),
+        *(["schedule: plateau"] if model.get("schedule") == "plateau" else []),
+    ]
+
+
+def _origins(name: str, models: dict[str, Any]) -> Iterator[str]:
+    """The models that one started from or was taught by, and theirs."""
+    for key in ("init_from", "teacher"):
+        before = models.get(name, {}).get(key)
+        if before is not None:
+            yield before
+            yield from _origins(before, models)
 
 
 def _circumstances(experiment: Experiment) -> list[str]:

@@ -9,6 +9,10 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from tgs_salt.settings.kinds import LARGEST_TILE, Count, Name, Positive, Section, Share, Whole, digit, no_bool
 from tgs_salt.settings.loss import parse_loss
 
+_UNET = (
+    "encoder", "weights", "decoder_channels", "encoder_rate", "attention", "hypercolumn", "deep_supervision",
+    "empty_head", "channels",
+)  # fmt: skip
 SQUEEZE = 16  # SMP's scSE has one channel for so many
 
 
@@ -87,9 +91,9 @@ class Model(Section):
     epochs: Count = Field(50, description="length of training; the schedule is fixed by it")
     batch_size: Count = Field(32, description="tiles a step")
     learning_rate: Positive = Field(1e-3, description="peak of the schedule")
-    encoder_rate: Positive = Field(1.0, description="learning rate of a pretrained encoder, relative to learning_rate")
+    encoder_rate: Positive = Field(1.0, description="learning rate of the encoder, relative to learning_rate")
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(no_bool)] = Field(
-        1e-2, description="AdamW's decoupled weight decay"
+        1e-2, description="pull of the weights to zero: AdamW's, decoupled; with adam and sgd the gradient's (L2)"
     )
     optimiser: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has Nesterov momentum 0.9")
     schedule: Literal["one-cycle", "cosine", "constant", "plateau"] = Field(
@@ -141,14 +145,19 @@ class Model(Section):
         """What divides the side of the network's input: an encoder halves it once for each decoder block."""
         return 2 ** len(self.decoder_channels) if self.network == "unet" else 32
 
+    def _is_set(self, key: str) -> bool:
+        return bool(getattr(self, key) != type(self).model_fields[key].default)
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Model:
-        for key in ("attention", "hypercolumn", "deep_supervision", "empty_head", "channels"):
-            value = getattr(self, key)
-            if self.network != "unet" and value != type(self).model_fields[key].default:
+        for key in _UNET:
+            if self.network != "unet" and self._is_set(key):
                 raise ValueError(
-                    f"{key}: {value} is for network: unet, found network: {self.network}; drop one of them"
+                    f"{key}: {getattr(self, key)} is for network: unet, found network: {self.network}; drop one of them"
                 )
+        for key in ("teaching", "teacher_sure"):
+            if self.teacher is None and self._is_set(key):
+                raise ValueError(f"{key}: {getattr(self, key)} needs a teacher; name one, or drop it")
         if self.input_size and self.input_size % self.multiple:
             raise ValueError(
                 f"input_size: a multiple of {self.multiple} is expected, found {self.input_size}; change it or drop it"
