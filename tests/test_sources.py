@@ -32,7 +32,7 @@ ASIDE = (
     "survey/kaggle.py",
     "survey/credentials.py",
 )
-ASIDE_IN_LEARNING = ("learning/device.py", "learning/resume.py")
+ASIDE_IN_LEARNING = ("learning/device.py", "learning/memory.py", "learning/resume.py")
 # A night's training is not called old for how files are read and written, or for what computes predictions alone.
 ASIDE_IN_TRAINING = ("files.py", "survey/", "learning/engine.py")
 

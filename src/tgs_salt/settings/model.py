@@ -9,10 +9,6 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from tgs_salt.settings.kinds import LARGEST_TILE, Count, Name, Positive, Section, Share, Whole, digit, no_bool
 from tgs_salt.settings.loss import parse_loss
 
-_UNET = (
-    "encoder", "weights", "decoder_channels", "encoder_rate", "attention", "hypercolumn", "deep_supervision",
-    "empty_head", "channels",
-)  # fmt: skip
 SQUEEZE = 16  # SMP's scSE has one channel for so many
 
 
@@ -150,14 +146,11 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Model:
-        for key in _UNET:
+        for key in ("attention", "hypercolumn", "deep_supervision", "empty_head", "channels"):
             if self.network != "unet" and self._is_set(key):
                 raise ValueError(
                     f"{key}: {getattr(self, key)} is for network: unet, found network: {self.network}; drop one of them"
                 )
-        for key in ("teaching", "teacher_sure"):
-            if self.teacher is None and self._is_set(key):
-                raise ValueError(f"{key}: {getattr(self, key)} needs a teacher; name one, or drop it")
         if self.input_size and self.input_size % self.multiple:
             raise ValueError(
                 f"input_size: a multiple of {self.multiple} is expected, found {self.input_size}; change it or drop it"
