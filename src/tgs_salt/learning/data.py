@@ -78,6 +78,8 @@ def read_fold(
         learn_targets = np.concatenate([learn_targets, lessons])
         test_depths = read_tiles(tiles, "test")["depth"].to_numpy(np.float32)
         learn_depths = np.concatenate([learn_depths, np.concatenate([depths[own], test_depths])[taught]])
+    # The held-out tiles are in it for the scores in the history.
+    all_data = (learn_images, learn_targets, learn_depths, held_out_images, held_out_masks, depths[own])
     return FoldData(
         images=torch.from_numpy(learn_images).to(device),
         targets=torch.from_numpy(learn_targets).to(device),
@@ -86,10 +88,7 @@ def read_fold(
         held_out_depths=torch.from_numpy(depths[own]).to(device),
         held_out_masks=held_out_masks,
         fold_hash=files.digest("\n".join(train["id"][own]))[:16],
-        # The held-out tiles are in it for the scores in the history.
-        data_hash=files.digest(learn_images, learn_targets, learn_depths, held_out_images, held_out_masks, depths[own])[
-            :16
-        ],
+        data_hash=files.digest(*all_data)[:16],
     )
 
 

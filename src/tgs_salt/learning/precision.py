@@ -11,7 +11,7 @@ import torch
 def half(where: torch.device) -> torch.dtype | None:
     """bfloat16 where the GPU has it (Ampere and later), float16 on an older one, None on a CPU.
 
-    torch would emulate bfloat16 on a T4, slower than float32 is.
+    torch would emulate bfloat16 on a T4.
     """
     if where.type != "cuda":
         return None

@@ -141,15 +141,13 @@ class Model(Section):
         """What divides the side of the network's input: an encoder halves it once for each decoder block."""
         return 2 ** len(self.decoder_channels) if self.network == "unet" else 32
 
-    def _is_set(self, key: str) -> bool:
-        return bool(getattr(self, key) != type(self).model_fields[key].default)
-
     @model_validator(mode="after")
     def _parts_fit(self) -> Model:
         for key in ("attention", "hypercolumn", "deep_supervision", "empty_head", "channels"):
-            if self.network != "unet" and self._is_set(key):
+            value = getattr(self, key)
+            if self.network != "unet" and value != type(self).model_fields[key].default:
                 raise ValueError(
-                    f"{key}: {getattr(self, key)} is for network: unet, found network: {self.network}; drop one of them"
+                    f"{key}: {value} is for network: unet, found network: {self.network}; drop one of them"
                 )
         if self.input_size and self.input_size % self.multiple:
             raise ValueError(
