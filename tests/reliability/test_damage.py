@@ -23,6 +23,7 @@ Damage = Callable[[Path], object]
 LINES = {name: words for name, words in command_lines().items() if not name.startswith(("download", "submit"))}
 FOLD = "models/m/fold0"
 TABLES = ("survey/tiles.csv", "folds.csv")
+COUNTED = (*TABLES, "scores.csv")
 # What these commands find by themselves in the folder that they are given.
 FOUND = {
     "report": (*TABLES, "survey/train_images.npy", "survey/train_masks.npy", "ensemble/oof.npy", "ensemble/test.npy",
@@ -112,7 +113,7 @@ def unnoticed(name: str, file: str, damage: Damage) -> bool:
         # A picture may have any size; the ensemble's bytes are the only ones here that know the tiles' sides.
         or (damage is narrower and (place == "section.npy" or name == "submission") and place.endswith(".npy"))
         # Nothing says how many rows these have; of the parts of a prediction, whoever reads them put together will.
-        or (damage is shorter and file.endswith((".csv", "section.npy", "-of-2.npy")) and file not in TABLES)
+        or (damage is shorter and file.endswith((".csv", "section.npy", "-of-2.npy")) and file not in COUNTED)
         # The last number has fewer digits.
         or (damage is cut and place == "history.csv")
     )

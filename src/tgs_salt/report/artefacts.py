@@ -96,7 +96,17 @@ class Experiment:
     @cached_property
     def scores(self) -> pd.DataFrame | None:
         path = self.folder / "scores.csv"
-        return read_table(path, SCORES) if path.exists() else None
+        if not path.exists():
+            return None
+        table = read_table(path, SCORES)
+        if self.decision is not None:
+            judged = [(m, k) for m in ("ensemble", *self.decision["models"]) for k in self.decision["folds"]]
+            if list(zip(table["model"], table["fold"], strict=True)) != judged:
+                raise UserError(
+                    f"{path}: expected a row for each model and fold of threshold.json, {len(judged)} in all; delete "
+                    f"scores.csv and run snakemake again."
+                )
+        return table
 
     @cached_property
     def weights(self) -> dict[str, int]:
