@@ -217,6 +217,15 @@ def test_encoders_that_make_no_unet_are_told_apart_from_bugs(encoder: str, weigh
         build(Model(encoder=encoder, weights=weights), 101)
 
 
+def test_a_lack_of_memory_is_no_fault_of_the_input(monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.")
+
+    monkeypatch.setattr(unet.UNet, "forward", full)
+    with pytest.raises(UserError, match=r"^out of memory; take a smaller encoder, or run fewer jobs"):
+        build(Model(**LIGHT), 101)
+
+
 def test_bundled_weights_are_for_one_encoder() -> None:
     with pytest.raises(UserError, match="bundled weights exist for encoder tu-tf_efficientnet_lite0 only"):
         build(Model(encoder="resnet18", weights="bundled"), 101)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tgs_salt.errors import UserError
 from tgs_salt.learning.article import ArticleUNet
 from tgs_salt.learning.heads import Outputs, joined, resized
+from tgs_salt.learning.memory import enough_for_a_job
 from tgs_salt.settings import Model
 
 # Mean and standard deviation of the competition's pixels and depths; constants, so that a tile's bytes decide alone.
@@ -92,7 +93,7 @@ def build(settings: Model, tile_size: int, fetch: bool = True) -> TileNetwork:
 def _try(network: TileNetwork, encoder: str) -> None:
     """Show it a tile: encoders may be made for pictures of one size, and say so in their own ways when they see one."""
     try:
-        with torch.inference_mode():
+        with enough_for_a_job("take a smaller encoder"), torch.inference_mode():
             network.eval()(torch.zeros(1, 1, network.tile_size, network.tile_size), torch.zeros(1))
     except (AssertionError, ValueError, RuntimeError) as problem:
         said = " ".join(str(problem).split())[:200].rstrip(".")
