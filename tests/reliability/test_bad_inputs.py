@@ -63,7 +63,7 @@ COMMANDS = {
 }  # fmt: skip
 
 AGAIN = "delete it and run snakemake again."
-FETCH = "fetch the survey again."
+FETCH = "mend it, or fetch the survey again."
 PLAIN = "expected 1 to 200 plain characters (ASCII) without commas, quotes and slashes: rename that tile."
 KAGGLE = "the competition's archive has nothing like it, so none of it is used: get it from Kaggle."
 TILES, FOLDS, OOF0, MODEL = "survey/tiles.csv", "folds.csv", "models/only/fold0/oof.npy", "models/only/fold0/model.pt"
@@ -206,7 +206,7 @@ RUNS: list[tuple[str, str, Spoil, str]] = [
     ("runs: of a hundred digits", "pack", rle("1 " + "9" * 100),
      f"kaggle: train.csv, id *: token 2 of run-length text, '{'9' * 21}...', is a length beyond any tile"),
     ("runs: of another mask", "pack", rle("1 1 1024 1"),
-     "kaggle: the mask picture of * disagrees with its rle_mask in train.csv; one of the two is damaged,"
+     "kaggle: the mask picture of * disagrees with its rle_mask in train.csv; one of the two is damaged:"
      f" {FETCH}"),
 ]  # fmt: skip
 PICTURES: list[tuple[str, str, Spoil, str]] = [

@@ -83,6 +83,20 @@ def test_without_settings_what_has_a_folder_is_told(experiment: Path) -> None:
     assert table["first 2"][3] == "3"
 
 
+def test_a_fold_that_is_newer_or_gone_is_told_beside_the_scores(tmp_path: Path) -> None:
+    folder = make_experiment(tmp_path / "salt")
+    weights = folder / "models/first/fold1/model.pt"
+    later = (folder / "threshold.json").stat().st_mtime + 5
+    os.utime(weights, (later, later))
+    newer = tgs_salt("status", folder).stdout
+    assert f"{weights} is newer than these scores" in newer
+    assert "cross-fitted score" in newer and "next:" in newer and "is not trained" not in newer
+    weights.unlink()
+    gone = tgs_salt("status", folder).stdout
+    assert "first fold 1 is not trained; the snakemake command that began it goes on from here" in gone
+    assert "cross-fitted score" in gone and "next:" not in gone and "is newer" not in gone
+
+
 def test_older_code_is_told_with_what_to_type(experiment: Path) -> None:
     timing = experiment / "models/first/fold1/timing.json"
     timing.write_text(json.dumps({**json.loads(timing.read_text()), "code": "0123456789abcdef"}))

@@ -209,7 +209,7 @@ def test_what_was_found_and_what_was_expected(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{survey}: 24 train images, 24 train masks, 10 test images in train.zip and test.zip, "
         "24 train images, 24 train masks, 0 test images in loose folders; expected 4,000 train images, "
-        "4,000 train masks and 18,000 test images: fetch the survey again, or set survey.train_tiles and "
+        "4,000 train masks and 18,000 test images: mend it, fetch the survey again, or set survey.train_tiles and "
         "survey.test_tiles to what is right for it."
     )
 

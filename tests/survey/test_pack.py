@@ -180,27 +180,34 @@ def first(survey: Path, table: str = "train.csv") -> str:
 def missing_mask(survey: Path) -> str:
     tile = first(survey)
     rewrite_zip(survey / "train.zip", {f"masks/{tile}.png": None})
-    return f"1 of 24 train masks are missing in train.zip and test.zip, such as {tile}.png; fetch the survey again."
+    return (
+        f"1 of 24 train masks are missing in train.zip and test.zip, such as {tile}.png; "
+        "mend it, or fetch the survey again."
+    )
 
 
 def missing_image(survey: Path) -> str:
     tile = first(survey)
     rewrite_zip(survey / "train.zip", {f"images/{tile}.png": None})
-    return f"1 of 24 train images are missing in train.zip and test.zip, such as {tile}.png; fetch the survey again."
+    return (
+        f"1 of 24 train images are missing in train.zip and test.zip, such as {tile}.png; "
+        "mend it, or fetch the survey again."
+    )
 
 
 def missing_test_image(survey: Path) -> str:
     tile = first(survey, "sample_submission.csv")
     unpack(survey)
     (survey / "test" / "images" / f"{tile}.png").unlink()
-    return f"1 of 10 test images are missing in loose folders, such as {tile}.png; fetch the survey again."
+    return f"1 of 10 test images are missing in loose folders, such as {tile}.png; mend it, or fetch the survey again."
 
 
 def image_too_many(survey: Path) -> str:
     some = read_zip(survey / "test.zip")[f"images/{first(survey, 'sample_submission.csv')}.png"]
     rewrite_zip(survey / "test.zip", add={"images/abc.png": some})
     return (
-        "1 test images in train.zip and test.zip are not in sample_submission.csv, such as abc; fetch the survey again."
+        "1 test images in train.zip and test.zip are not in sample_submission.csv, such as abc; "
+        "mend it, or fetch the survey again."
     )
 
 
@@ -228,25 +235,25 @@ def flat_mask(survey: Path) -> str:
 def truncated_image(survey: Path) -> str:
     content = image_of(survey)
     named = replace_image(survey, content[:-20])
-    return f"{named} is not a whole PNG ({len(content) - 20:,} bytes); fetch the survey again."
+    return f"{named} is not a whole PNG ({len(content) - 20:,} bytes); mend it, or fetch the survey again."
 
 
 def empty_image(survey: Path) -> str:
-    return f"{replace_image(survey, b'')} is not a whole PNG (0 bytes); fetch the survey again."
+    return f"{replace_image(survey, b'')} is not a whole PNG (0 bytes); mend it, or fetch the survey again."
 
 
 def jpeg_image(survey: Path) -> str:
     stream = io.BytesIO()
     Image.fromarray(decoded(image_of(survey))).save(stream, "JPEG")
     named = replace_image(survey, stream.getvalue())
-    return f"{named} is not a whole PNG ({len(stream.getvalue()):,} bytes); fetch the survey again."
+    return f"{named} is not a whole PNG ({len(stream.getvalue()):,} bytes); mend it, or fetch the survey again."
 
 
 def flipped_bytes_in_an_image(survey: Path) -> str:
     content = bytearray(image_of(survey))
     content[len(content) // 2] ^= 0xFF
     named = replace_image(survey, bytes(content))
-    return f"{named} is not a whole PNG ({len(content):,} bytes); fetch the survey again."
+    return f"{named} is not a whole PNG ({len(content):,} bytes); mend it, or fetch the survey again."
 
 
 def colour_image(survey: Path) -> str:
@@ -282,7 +289,7 @@ def rgb_mask(survey: Path) -> str:
 def no_depth(survey: Path) -> str:
     tile = first(survey)
     rewrite_rows(survey / "depths.csv", lambda rows: rows.remove(next(row for row in rows if row["id"] == tile)))
-    return f"depths.csv has no depth for id {tile} (1 such in all); fetch the survey again."
+    return f"depths.csv has no depth for id {tile} (1 such in all); mend it, or fetch the survey again."
 
 
 def train_id_twice(survey: Path) -> str:
@@ -315,7 +322,7 @@ def mask_disagrees(survey: Path) -> str:
     rewrite_zip(survey / "train.zip", {name: png(pixels)})
     return (
         f"the mask picture of {row['id']} disagrees with its rle_mask in train.csv; "
-        "one of the two is damaged, fetch the survey again."
+        "one of the two is damaged: mend it, or fetch the survey again."
     )
 
 
@@ -388,7 +395,7 @@ def infinite_depth(survey: Path) -> str:
 
 def empty_table(survey: Path) -> str:
     (survey / "sample_submission.csv").write_text("id,rle_mask\n")
-    return "sample_submission.csv has no rows; fetch the survey again."
+    return "sample_submission.csv has no rows; mend it, or fetch the survey again."
 
 
 def table_of_no_bytes(survey: Path) -> str:
@@ -448,7 +455,7 @@ def test_bad_surveys_are_refused(tmp_path: Path, damage: Damage) -> None:
 def test_another_number_of_tiles(tmp_path: Path, counts: dict[str, int], sentence: str) -> None:
     survey = make_survey(tmp_path / "survey")
     found = "24 train images, 24 train masks, 10 test images in train.zip and test.zip"
-    advice = "fetch the survey again, or set survey.train_tiles and survey.test_tiles to what is right for it."
+    advice = "mend it, fetch the survey again, or set survey.train_tiles and survey.test_tiles to what is right for it."
     with pytest.raises(UserError, match=re.escape(f"{survey}: {found}; expected {sentence}: {advice}")):
         pack(survey, tmp_path / "packed", Survey(source="directory", directory="x", **counts))
     pack(survey, tmp_path / "packed", Survey(source="directory", directory="x", train_tiles=24, test_tiles=10))

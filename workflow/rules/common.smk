@@ -220,6 +220,6 @@ def explain_failure():
     if not (experiment / "survey" / "tiles.csv").exists() and any(experiment.glob("models/*/fold*/model.pt")):
         print(
             "Models are trained, but their survey is not packed. When it is mended, pack it by itself, or they are "
-            f"trained again even if it is the same: snakemake {experiment}/folds.csv --cores all{same_options()}",
+            f"trained again even if it is the same: snakemake {experiment}/survey/tiles.csv {experiment}/folds.csv --cores all{same_options()}",
             file=sys.stderr,
         )

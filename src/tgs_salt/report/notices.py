@@ -32,7 +32,10 @@ def _stale(experiment: Experiment, judged: Judged | None) -> list[str]:
         weights = training.folder / "model.pt"
         newer = [decided, *(training.predictions(split) for split in ("oof", "test"))]
         if any(is_newer(weights, path) for path in newer):
-            found.append(f"{training.title} was trained again after its tiles were predicted: these scores are of old.")
+            found.append(
+                f"{training.title} was trained again after its tiles were predicted: "
+                "unless its bytes came out the same, these scores are of old."
+            )
     by_older_code = older.notice(experiment)
     if by_older_code is not None:
         found.append(

@@ -38,11 +38,17 @@ def status(experiment: Path, competition: str = "", same: str = "") -> None:
     if chosen is None:
         console.print("not finished yet; the snakemake command that began it goes on from here")
         return
+    # Times alone: a fold that was trained again to the same bytes is newer as well, and changes nothing.
     decided = (experiment / "threshold.json").stat().st_mtime
     newer = [path for path in experiment.glob("models/*/fold*/model.pt") if path.stat().st_mtime > decided]
     if newer:
-        console.print(f"{newer[0]} is newer than these scores; the snakemake command that began it brings them up")
-        return
+        console.print(
+            f"{newer[0]} is newer than these scores; the snakemake command that began it brings them up, "
+            "if its bytes have changed"
+        )
+    missing = [training.title for training in found.trainings if not training.done]
+    if missing:
+        console.print(f"{missing[0]} is not trained; the snakemake command that began it goes on from here")
     console.print(
         f"cross-fitted score  {chosen['cross_fitted_score']:.4f}   (in-sample {chosen['score']:.4f}, "
         f"at 0.5 without minimum area {chosen['score_at_half']:.4f}, {chosen['tiles']:,} tiles)"
@@ -51,6 +57,8 @@ def status(experiment: Path, competition: str = "", same: str = "") -> None:
     for what, name in (("submission", "submission.csv"), ("report", "report.html")):
         if (experiment / name).exists():
             console.print(f"{what:<20}{experiment / name}")
+    if missing:
+        return
     console.print("\nnext:")
     for purpose, command in _next(experiment, competition, same):
         console.print(f"  # {purpose}\n  {command}")

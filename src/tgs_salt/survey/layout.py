@@ -77,8 +77,8 @@ def _not_found(origin: Path, tried: list[Source], counts: tuple[int | None, ...]
     if any(source.fits((None, None, None)) for source in tried):
         images, masks, tests = ("any number of" if count is None else f"{count:,}" for count in counts)
         return UserError(
-            f"{found}; expected {images} train images, {masks} train masks and {tests} test images: fetch the survey "
-            "again, or set survey.train_tiles and survey.test_tiles to what is right for it."
+            f"{found}; expected {images} train images, {masks} train masks and {tests} test images: mend it, fetch the "
+            "survey again, or set survey.train_tiles and survey.test_tiles to what is right for it."
         )
     return UserError(
         f"{found}; {holding[0].listed_tables}; expected train/images, train/masks and test/images with .png files, "

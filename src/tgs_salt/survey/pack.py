@@ -97,7 +97,7 @@ def _read_csv(survey: Source, name: str, columns: tuple[str, str]) -> pd.DataFra
     if missing:
         raise UserError(f"{where} has no column {missing[0]!r}; expected {' and '.join(columns)}.")
     if not len(table):
-        raise UserError(f"{where} has no rows; fetch the survey again.")
+        raise UserError(f"{where} has no rows; mend it, or fetch the survey again.")
     bad_id = next((tile for tile in table["id"] if not GOOD_ID.fullmatch(tile)), None)
     if bad_id is not None:
         raise UserError(
@@ -131,18 +131,18 @@ def _check_ids(survey: Source, train: pd.DataFrame, depths: pd.DataFrame, sample
         if ids - pictures:
             raise UserError(
                 f"{origin}: {len(ids - pictures):,} of {len(ids):,} {kind} are missing in {survey.where}, "
-                f"such as {min(ids - pictures)}.png; fetch the survey again."
+                f"such as {min(ids - pictures)}.png; mend it, or fetch the survey again."
             )
         if pictures - ids:
             raise UserError(
                 f"{origin}: {len(pictures - ids):,} {kind} in {survey.where} are not in {name}, "
-                f"such as {min(pictures - ids)}; fetch the survey again."
+                f"such as {min(pictures - ids)}; mend it, or fetch the survey again."
             )
     without = (set(train["id"]) | set(sample["id"])) - set(depths["id"])
     if without:
         raise UserError(
             f"{origin}: depths.csv has no depth for id {min(without)} ({len(without):,} such in all); "
-            "fetch the survey again."
+            "mend it, or fetch the survey again."
         )
 
 
@@ -158,5 +158,5 @@ def _check_masks(survey: Source, train: pd.DataFrame, masks: np.ndarray) -> None
         if not same:
             raise UserError(
                 f"{survey.origin}: the mask picture of {tile} disagrees with its rle_mask in train.csv; "
-                "one of the two is damaged, fetch the survey again."
+                "one of the two is damaged: mend it, or fetch the survey again."
             )

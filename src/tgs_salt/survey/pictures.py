@@ -49,7 +49,7 @@ def _decode(read: Read, name: str, side: int, problem_of: Problem) -> np.ndarray
         raise UserError(f"{name} is {width:,} x {height:,} pixels, expected {side} x {side} (survey.tile_size).")
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
     if picture is None:
-        raise UserError(f"{name} is not a whole PNG ({len(content):,} bytes); fetch the survey again.")
+        raise UserError(f"{name} is not a whole PNG ({len(content):,} bytes); mend it, or fetch the survey again.")
     problem = problem_of(picture, side)
     if problem:
         raise UserError(f"{name} {problem}.")
