@@ -104,7 +104,7 @@ class Experiment:
             if list(zip(table["model"], table["fold"], strict=True)) != judged:
                 raise UserError(
                     f"{path}: expected a row for each model and fold of threshold.json, {len(judged)} in all; delete "
-                    f"scores.csv and run snakemake again."
+                    "scores.csv and run snakemake again."
                 )
         return table
 
