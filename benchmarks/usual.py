@@ -1,7 +1,7 @@
 """The usual training loop, for `benchmarks.training` to take turns with: a DataLoader with two worker processes that
 change tile by tile with numpy and OpenCV, torch's default memory order, the loss read at every step.
 
-The network, the loss and the optimiser are those of a training of ours.
+The network is the one of a training of ours, its layers as the packages have them; loss and optimiser are the same.
 """
 
 import sys
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.nets import NETS, nchw, random_tiles, trainer_of
+from benchmarks.nets import NETS, SIDE, nchw, random_tiles
 from benchmarks.turns import serve
+from tgs_salt.learning.losses import loss_of
+from tgs_salt.learning.network import build
 from tgs_salt.learning.optimise import optimiser_of
 from tgs_salt.settings import Augment
 
@@ -47,8 +49,8 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
 def main(name: str, steps: int, threads: int, order: str) -> None:
     torch.set_num_threads(threads)
     settings = NETS[name][0]
-    ours = trainer_of(name, settings.batch_size)
-    network = nchw(ours.network) if order == "nchw" else ours.network
+    network = nchw(build(settings, SIDE)) if order == "nchw" else build(settings, SIDE)
+    loss_function = loss_of(settings.loss)
     optimiser = optimiser_of(network, settings)
     loader = DataLoader(Tiles(settings.augment), settings.batch_size, shuffle=True, num_workers=2)
     batches: Iterator[list[Tensor]] = iter(loader)
@@ -59,7 +61,7 @@ def main(name: str, steps: int, threads: int, order: str) -> None:
         for _ in range(steps):
             pixels, targets = next(batches)
             optimiser.zero_grad()
-            loss = ours.loss(network(pixels), targets)
+            loss = loss_function(network(pixels), targets)
             loss.backward()
             optimiser.step()
             total += loss.item()

