@@ -13,9 +13,8 @@ from tgs_salt import files
 PACKAGE = Path(__file__).parent
 
 TABLES = ("survey/tables.py", "survey/tiles.py", "survey/folds.py")
-NETWORK = tuple(
-    f"learning/{name}.py" for name in ("network", "unet", "article", "heads", "dropout", "precision", "checkpoint")
-)
+PARTS = ("unet", "encoder_weights", "heads", "convolutions", "article", "dropout")
+NETWORK = tuple(f"learning/{name}.py" for name in ("network", *PARTS, "precision", "checkpoint"))
 LOOP = ("train", "data", "augment", "average", "history", "losses", "optimise", "validate", "predict")
 TRAINING = (*(f"learning/{name}.py" for name in LOOP), *NETWORK, "kernels/metric.py", "kernels/jit.py")
 DECISION = ("decision", "kernels", "files.py", *TABLES)
