@@ -50,6 +50,14 @@ def test_a_preset_trains_its_own_models_alone(tmp_path: Path, preset: Path) -> N
     assert trained and trained <= own
 
 
+def test_another_sitting_of_the_cpu_preset_is_one_more_stage(tmp_path: Path) -> None:
+    preset = snakes.ROOT / "workflow" / "presets" / "cpu.yaml"
+    longer = snakes.dry_run(tmp_path, preset, "--config", "ensemble={'models': ['taught']}")
+    usual = snakes.dry_run(tmp_path, preset)
+    assert longer.names - usual.names == trains("taught", folds=range(5)) | predicts("taught", folds=range(5))
+    assert usual.names <= longer.names
+
+
 def test_only_what_the_voters_reach_is_trained(tmp_path: Path) -> None:
     models = {
         "tuned": {"like": "base", "init_from": "base"},

@@ -64,31 +64,34 @@ class WideDepthwise(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         if self.same:
-            padded = pad_same(features, list(self.weight.shape[-2:]), list(self.stride))
-        else:
-            down, right = self.padding
-            padded = F.pad(features, (right, right, down, down))
-        found = _Spread.apply(padded, self.weight, self.stride)
+            features = pad_same(features, list(self.weight.shape[-2:]), list(self.stride))
+        found = _Spread.apply(features, self.weight, self.stride, self.padding)
         return found if self.bias is None else found + self.bias.view(-1, 1, 1)
 
 
 class _Spread(torch.autograd.Function):
-    """A depthwise convolution of (n, c, h, w) that need no padding with (c, 1, k, l) weights."""
+    """A depthwise convolution of (n, c, h, w) with (c, 1, k, l) weights."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weights: Tensor, stride: tuple[int, int]) -> Tensor:
+    def forward(
+        ctx: Any, features: Tensor, weights: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]
+    ) -> Tensor:
         ctx.save_for_backward(features, weights)
-        ctx.stride = stride
-        return F.conv2d(features, weights, stride=stride, groups=len(weights))
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv2d(features, weights, stride=stride, padding=padding, groups=len(weights))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         features, weights = ctx.saved_tensors
         how = {"stride": ctx.stride, "groups": len(weights)}
+        down, right = ctx.padding
         reach = (gradient.shape[-1] - 1) * ctx.stride[1]  # from the first place of a column to its last
         parts = []
         for column in range(0, weights.shape[-1], QUICK_COLUMNS):
             size = weights[..., column : column + QUICK_COLUMNS].shape
-            seen = features[..., column : column + reach + size[-1]]
+            first = column - right  # what these columns see, in features' coordinates; padded or cut to it
+            after = first + reach + size[-1] - features.shape[-1]
+            seen = F.pad(features, (-first, after, down, down))
             parts.append(grad.conv2d_weight(seen, size, gradient, **how))
-        return grad.conv2d_input(features.shape, weights, gradient, **how), torch.cat(parts, dim=-1), None
+        found = grad.conv2d_input(features.shape, weights, gradient, padding=ctx.padding, **how)
+        return found, torch.cat(parts, dim=-1), None, None
