@@ -50,11 +50,12 @@ def test_a_preset_trains_its_own_models_alone(tmp_path: Path, preset: Path) -> N
     assert trained and trained <= own
 
 
-def test_another_sitting_of_the_cpu_preset_is_one_more_stage(tmp_path: Path) -> None:
+def test_another_sitting_of_the_cpu_preset_trains_its_further_stages_alone(tmp_path: Path) -> None:
     preset = snakes.ROOT / "workflow" / "presets" / "cpu.yaml"
-    longer = snakes.dry_run(tmp_path, preset, "--config", "ensemble={'models': ['taught']}")
+    longer = snakes.dry_run(tmp_path, preset, "--config", "ensemble={'models': ['again', 'taught', 'further']}")
     usual = snakes.dry_run(tmp_path, preset)
-    assert longer.names - usual.names == trains("taught", folds=range(5)) | predicts("taught", folds=range(5))
+    more = ("taught", "further")
+    assert longer.names - usual.names == trains(*more, folds=range(5)) | predicts(*more, folds=range(5))
     assert usual.names <= longer.names
 
 
