@@ -52,7 +52,8 @@ def test_a_preset_trains_its_own_models_alone(tmp_path: Path, preset: Path) -> N
 
 def test_another_sitting_of_the_cpu_preset_trains_its_further_stages_alone(tmp_path: Path) -> None:
     preset = snakes.ROOT / "workflow" / "presets" / "cpu.yaml"
-    longer = snakes.dry_run(tmp_path, preset, "--config", "ensemble={'models': ['again', 'further']}")
+    votes = "ensemble={'models': ['again', 'taught', 'further'], 'weights': 'search'}"
+    longer = snakes.dry_run(tmp_path, preset, "--config", votes)
     usual = snakes.dry_run(tmp_path, preset)
     more = ("taught", "further")
     assert longer.names - usual.names == trains(*more, folds=range(5)) | predicts(*more, folds=range(5))
