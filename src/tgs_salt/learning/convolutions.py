@@ -1,6 +1,6 @@
 """Convolutions that a CPU learns in less time than as they are written: the same sums, but for rounding.
 
-The benchmark behind both is `python -m benchmarks.training`; on a GPU networks stay as they are.
+What they are worth: `python -m benchmarks.convolutions`. On a GPU networks stay as they are.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _is_wide_depthwise(conv: nn.Conv2d) -> bool:
 class WideDepthwise(nn.Module):
     """A depthwise convolution whose weights' gradient is found a few columns of the kernel at a time.
 
-    oneDNN takes ten to thirty times as long for the gradient of a 5 x 5 kernel as for one of 5 x 3.
+    oneDNN has fast code for that gradient of kernels up to three columns wide, and slow code for all others.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
