@@ -70,14 +70,15 @@ def steps() -> tuple[str, Callable[[], object], Callable[[], object]]:
     for network in networks:
         spare_copies(network)
     hasten(networks[1])
-    pixels, targets = (to_pixels(torch.from_numpy(part)) for part in random_tiles(settings.batch_size))
+    pictures, masks = map(torch.from_numpy, random_tiles(settings.batch_size))
+    pixels, targets = to_pixels(pictures), masks.unsqueeze(1).float()
 
     def step_of(network: TileNetwork) -> Callable[[], object]:
         optimiser, loss = optimiser_of(network, settings), loss_of(settings.loss)
 
         def step() -> None:
             optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss(network(pixels), targets * 255))
+            torch.autograd.backward(loss(network(pixels), targets))
             optimiser.step()
 
         return step

@@ -49,7 +49,8 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
 def main(name: str, steps: int, threads: int, order: str) -> None:
     torch.set_num_threads(threads)
     settings = NETS[name][0]
-    network = nchw(build(settings, SIDE)) if order == "nchw" else build(settings, SIDE)
+    network = build(settings, SIDE)
+    network = nchw(network) if order == "nchw" else network
     loss_function = loss_of(settings.loss)
     optimiser = optimiser_of(network, settings)
     loader = DataLoader(Tiles(settings.augment), settings.batch_size, shuffle=True, num_workers=2)

@@ -11,7 +11,10 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from tgs_salt.learning.convolutions import WideDepthwise, enlarged_convolution, spread_depthwise
+from tgs_salt.learning.data import FoldData
 from tgs_salt.learning.network import TileNetwork, build, hasten
+from tgs_salt.learning.train import Trainer
+from tgs_salt.learning.unet import UNet
 from tgs_salt.settings import Model
 
 sizes = st.integers(1, 5)
@@ -114,3 +117,14 @@ def test_a_hastened_network_learns_the_same(encoder: str, changes: dict[str, obj
         torch.testing.assert_close(one, other)
     torch.testing.assert_close(hasty.state_dict(), plain.state_dict())  # batch-norm statistics
     torch.testing.assert_close(hasty.eval()(pixels, depth), plain.eval()(pixels, depth))
+
+
+def test_a_training_on_a_cpu_is_hastened() -> None:
+    torch.set_default_dtype(torch.float32)
+    tiles, depths = torch.zeros(3, 32, 32, dtype=torch.uint8), torch.zeros(3)
+    data = FoldData(tiles, tiles, depths, tiles, depths, tiles.numpy(), "folds", "data")
+    chosen = Model(encoder="tu-mobilenetv3_small_050", weights="none", decoder_channels=[16] * 5)
+    network = Trainer("m", 0, chosen, data, torch.device("cpu"), None).network
+    assert isinstance(network.inner, UNet)
+    assert network.inner.hasty
+    assert any(isinstance(layer, WideDepthwise) for layer in network.modules())

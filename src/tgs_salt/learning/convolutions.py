@@ -18,11 +18,11 @@ QUICK_COLUMNS = 3  # of a depthwise kernel, whose gradient oneDNN has fast code 
 
 
 def enlarged_convolution(below: Tensor, skip: Tensor | None, conv: nn.Conv2d) -> Tensor:
-    """`conv`, 3 x 3 with a padding of 1, of `below` at twice its size joined to `skip`; below that, nearest neighbours.
+    """`conv`, 3 x 3 with a padding of 1, of `below` enlarged to twice its size and joined to `skip`.
 
-    below: (n, c, h, w), skip: (n, d, 2h, 2w) or None; conv takes c + d channels. Of three rows that a kernel sees in an
-    enlarged picture two are the same, so a transposed convolution of the small one, whose kernel has those weights
-    added, does four ninths of the work. And nothing is enlarged or joined in memory.
+    below: (n, c, h, w), enlarged by nearest neighbours; skip: (n, d, 2h, 2w) or None; conv takes c + d channels. Of
+    three rows that a kernel sees in an enlarged picture two are the same, so a transposed convolution of the small one,
+    whose kernel has those weights added, does four ninths of the work. And nothing is enlarged or joined in memory.
     """
     width = below.shape[1]
     weights = F.pad(conv.weight[:, :width], (1, 1, 1, 1))
