@@ -1,6 +1,7 @@
 # make TORCH_BACKEND=cpu setup   fetch torch without the 3 GB of CUDA, from PyTorch's own index
 # make demo      set up, and run the whole graph on an embedded survey
 # make test      set up, and pass the tests (test-all: the slow ones and those in a browser too)
+# make test-cpus  set up, and pass the tests as other CPUs would compute (half an hour)
 # make test-browser  set up, and look at the report in Chromium (Debian: apt-get install chromium chromium-driver)
 # make test-slurm    as root: install SLURM from Debian's packages, start it, run the graph on it, stop it
 # make check     set up, and pass the static checks
@@ -18,9 +19,12 @@ READY := .venv/.ready
 UV = $(shell command -v uv || echo .uv/bin/uv)
 # cpu, cu128, ...: uv's --torch-backend, for which PyTorch's own index has to be in reach; empty: what PyPI has.
 TORCH_BACKEND ?=
+# Processes of the tests, and the tests that `make test` runs.
+WORKERS ?= 2
+FAST := "not slow and not browser and not slurm"
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test test-all test-browser test-slurm check format lock bench bench-training bench-prediction clean
+.PHONY: help setup demo test test-cpus test-all test-browser test-slurm check format lock bench bench-training bench-prediction clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -46,8 +50,18 @@ endif
 demo: $(READY)
 	$(BIN)/snakemake --cores all --resources gpu=$(GPU) --configfile workflow/presets/demo.yaml
 
+# Two processes; tests of a file stay in one, for the fixtures that they share.
 test: $(READY)
-	$(BIN)/pytest -m "not slow and not browser and not slurm"
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m $(FAST)
+
+# The same as other CPUs, other thread counts, another hash seed and another order would compute it.
+test-cpus: $(READY)
+	for variant in ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=default \
+	  NUMBA_CPU_NAME=generic OMP_NUM_THREADS=1 OMP_NUM_THREADS=4 PYTHONHASHSEED=7 RANDOM_ORDER=1; do \
+	  echo "== $$variant"; \
+	  env $$variant $(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m $(FAST) \
+	    $$(test $$variant = RANDOM_ORDER=1 && echo "-p randomly -p no:cacheprovider") || exit 1; \
+	done
 
 test-browser: $(READY)
 	$(BIN)/pytest -m browser

@@ -5,6 +5,7 @@ And for those who talk to Kaggle: a server on loopback that is all of Kaggle, an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from hypothesis import HealthCheck, settings
 from kaggle_server import KaggleServer
 from kaggle_user import User
 
+# Two test processes with two busy threads each would take turns on two cores. Jobs that tests start inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("here", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("here")
 

@@ -185,6 +185,7 @@ def test_what_outlived_its_snakemake_is_taken_over(
     # The next snakemake removes the outputs that it knows nothing of, and asks for them.
     for name in ("model.pt", "history.csv", "timing.json"):
         (tmp_path / "m" / name).unlink()
+    caplog.clear()
     monkeypatch.setenv("TGS_SALT_SNAKEMAKE", str(os.getpid()))
     with caplog.at_level("INFO", "tgs_salt"):
         assert run(survey, tmp_path / "m") == first
