@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tgs_salt.errors import UserError
 from tgs_salt.learning.encoder_weights import bundled_weights
 from tgs_salt.learning.heads import Hypercolumn, Outputs, joined
-from tgs_salt.learning.network import TileNetwork, build, spare_copies
+from tgs_salt.learning.losses import loss_of
+from tgs_salt.learning.network import TileNetwork, build, spare_copies, try_step
 from tgs_salt.settings import Model
 
 LIGHT = {"decoder_channels": [16, 16, 16, 16, 16]}
@@ -209,12 +210,12 @@ def test_unknown_encoder_names_the_nearest(name: str, near: str) -> None:
     [
         ("dpn68b", "imagenet", r"makes no U-Net .*imagenet\+5k.*; take other weights or another encoder"),
         ("tu-vit_tiny_patch16_224", "none", "makes no U-Net .*; take other weights or another encoder"),
-        ("tu-swinv2_cr_tiny_224", "none", "cannot read an input of 128 pixels .*; take another input_size or encoder"),
+        ("tu-swinv2_cr_tiny_224", "none", "cannot be trained on an input of 128 pixels .*; use another input_size or "),
     ],
 )
 def test_encoders_that_make_no_unet_are_told_apart_from_bugs(encoder: str, weights: str, said: str) -> None:
     with pytest.raises(UserError, match=rf"^models\.\*\.encoder: {encoder} .*{said}"):
-        build(Model(encoder=encoder, weights=weights), 101)
+        try_step(build(Model(encoder=encoder, weights=weights), 101), encoder, loss_of("bce"))
 
 
 def test_a_lack_of_memory_is_no_fault_of_the_input(monkeypatch) -> None:
@@ -222,8 +223,8 @@ def test_a_lack_of_memory_is_no_fault_of_the_input(monkeypatch) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.")
 
     monkeypatch.setattr("tgs_salt.learning.unet.UNet.forward", full)
-    with pytest.raises(UserError, match=r"^out of memory; take a smaller encoder, or run fewer jobs"):
-        build(Model(**LIGHT), 101)
+    with pytest.raises(UserError, match=r"^out of memory; use a smaller encoder, or run fewer jobs"):
+        try_step(build(Model(**LIGHT), 101), "any", loss_of("bce"))
 
 
 def test_bundled_weights_are_for_one_encoder() -> None:

@@ -30,37 +30,61 @@ def enlarged_convolution(below: Tensor, skip: Tensor | None, conv: nn.Conv2d) ->
     weights = weights[..., 1:] + weights[..., :-1]
     kernel = weights.flip(-1, -2).transpose(0, 1)
     sums = F.conv_transpose2d(below, kernel, conv.bias, stride=2, padding=1)
-    return sums if skip is None else sums + F.conv2d(skip, conv.weight[:, width:], padding=1)
+    # Encoders without a stage at half size hand over a skip of no channels there.
+    joins = skip is not None and skip.shape[1] > 0
+    return sums + F.conv2d(skip, conv.weight[:, width:], padding=1) if joins else sums
 
 
 def spread_depthwise(network: nn.Module) -> None:
-    """Put a `WideDepthwise` in the place of each layer of `network` that it can stand for; weights keep their names."""
+    """Replace each layer of `network` that `WideDepthwise` equals by one; parameters keep their names."""
     for parent in list(network.modules()):
         for name, layer in parent.named_children():
             if isinstance(layer, nn.Conv2d) and _is_wide_depthwise(layer):
                 setattr(parent, name, WideDepthwise(layer))
 
 
+def computes_plainly(layer: nn.Module, *types: type[nn.Module]) -> bool:
+    """Return whether `layer` computes just what one of `types` does.
+
+    A subclass may pad or normalize its weights in its own forward (SMP's same padding, timm's weight standardization),
+    and hooks and parametrizations may change inputs, weights and outputs.
+    """
+    hooks = layer._forward_pre_hooks or layer._forward_hooks or layer._backward_pre_hooks or layer._backward_hooks
+    return type(layer) in types and not hooks
+
+
+def is_plain_3x3(layer: nn.Module) -> bool:
+    """Return whether `layer` is a 3 x 3 convolution with stride 1 and a zero padding of 1."""
+    if not isinstance(layer, nn.Conv2d) or not computes_plainly(layer, nn.Conv2d):
+        return False
+    shape = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups, layer.padding_mode)
+    return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
+
+
 def _is_wide_depthwise(conv: nn.Conv2d) -> bool:
     depthwise = conv.groups == conv.in_channels == conv.out_channels > 1
     wide = conv.kernel_size[1] > QUICK_COLUMNS and conv.dilation == (1, 1)
-    return depthwise and wide and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    zeros = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return depthwise and wide and zeros and computes_plainly(conv, nn.Conv2d, Conv2dSame)
 
 
-class WideDepthwise(nn.Module):
-    """A depthwise convolution whose weights' gradient is found a few columns of the kernel at a time.
+class WideDepthwise(nn.Conv2d):
+    """A depthwise convolution whose weight gradient is computed a few kernel columns at a time.
 
-    oneDNN has fast code for that gradient of kernels up to three columns wide, and slow code for all others.
+    oneDNN has fast code for the weight gradient of kernels up to three columns wide, and slow code for wider ones.
+    The layer keeps the parameters and the attributes of the `nn.Conv2d` or timm `Conv2dSame` that it replaces.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self.weight, self.bias = conv.weight, conv.bias
-        self.stride = conv.stride
-        # timm's layers may pad as TensorFlow does, by what the picture's size leaves over.
-        self.same = isinstance(conv, Conv2dSame)
         assert not isinstance(conv.padding, str)  # see _is_wide_depthwise
-        self.padding = conv.padding
+        super().__init__(
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,  # type: ignore[arg-type]
+            groups=conv.groups, bias=conv.bias is not None, device="meta",
+        )  # fmt: skip
+        self.weight, self.bias = conv.weight, conv.bias
+        # timm's layer pads like TensorFlow, by what the image size leaves over.
+        self.same = isinstance(conv, Conv2dSame)
+        self.training = conv.training
 
     def forward(self, features: Tensor) -> Tensor:
         if self.same:
@@ -89,9 +113,16 @@ class _Spread(torch.autograd.Function):
         parts = []
         for column in range(0, weights.shape[-1], QUICK_COLUMNS):
             size = weights[..., column : column + QUICK_COLUMNS].shape
-            first = column - right  # what these columns see, in features' coordinates; padded or cut to it
-            after = first + reach + size[-1] - features.shape[-1]
-            seen = F.pad(features, (-first, after, down, down))
+            first = column - right
+            seen = F.pad(_columns(features, first, first + reach + size[-1]), (0, 0, down, down))
             parts.append(grad.conv2d_weight(seen, size, gradient, **how))
         found = grad.conv2d_input(features.shape, weights, gradient, padding=ctx.padding, **how)
         return found, torch.cat(parts, dim=-1), None, None
+
+
+def _columns(features: Tensor, first: int, stop: int) -> Tensor:
+    """Return the columns from `first` to before `stop`; those outside of `features` are zero."""
+    width = features.shape[-1]
+    start, end = min(max(first, 0), width), min(max(stop, 0), width)
+    before, after = (min(max(outside, 0), stop - first) for outside in (-first, stop - width))
+    return F.pad(features[..., start:end], (before, after))

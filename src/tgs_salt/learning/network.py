@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from tgs_salt.errors import UserError
 from tgs_salt.learning.article import ArticleUNet
 from tgs_salt.learning.heads import Outputs, joined, resized
 from tgs_salt.learning.memory import enough_for_a_job
+from tgs_salt.learning.precision import autocast
 from tgs_salt.settings import Model
 
 # Mean and standard deviation of the competition's pixels and depths; constants, so that a tile's bytes decide alone.
@@ -85,23 +88,34 @@ def build(settings: Model, tile_size: int, fetch: bool = True) -> TileNetwork:
     network = TileNetwork(
         inner, tile_size, input_size, settings.fit, standardise=settings.network == "unet", channels=settings.channels
     )
-    if settings.network == "unet" and fetch:
-        _try(network, settings.encoder)
     return network.to(memory_format=torch.channels_last)
 
 
-def _try(network: TileNetwork, encoder: str) -> None:
-    """Show it a tile: encoders may be made for pictures of one size, and say so in their own ways when they see one."""
-    try:
-        with enough_for_a_job("take a smaller encoder"), torch.inference_mode():
-            network.eval()(torch.zeros(1, 1, network.tile_size, network.tile_size), torch.zeros(1))
-    except (AssertionError, ValueError, RuntimeError) as problem:
-        said = " ".join(str(problem).split())[:200].rstrip(".")
-        raise UserError(
-            f"models.*.encoder: {encoder} cannot read an input of {network.input_size} pixels ({said}); "
-            "take another input_size or encoder."
-        ) from None
+def try_step(network: TileNetwork, encoder: str, loss: Callable[[Outputs, Tensor], Tensor]) -> None:
+    """Run one training step of a U-Net on two tiles, before time is spent on it: forward, loss and backward.
+
+    Weights, buffers (batch-norm statistics) and random state are left as they were. Raises UserError if the encoder
+    cannot be trained with this input size: many are made for images of one size, and each family fails in its own way.
+    """
+    weights = next(network.parameters())
+    devices = [weights.device] if weights.device.type == "cuda" else []
+    buffers = [buffer.clone() for buffer in network.buffers()]
+    tiles = torch.zeros(2, 1, network.tile_size, network.tile_size, dtype=weights.dtype, device=weights.device)
     network.train()
+    try:
+        with enough_for_a_job("use a smaller encoder"), torch.random.fork_rng(devices):
+            with autocast(weights.device):
+                outputs = network(tiles, tiles.new_zeros(2))
+            loss(outputs, tiles).backward()
+    except (AssertionError, ValueError, RuntimeError) as problem:
+        reason = " ".join(str(problem).split())[:200].rstrip(".") or type(problem).__name__
+        raise UserError(
+            f"models.*.encoder: {encoder} cannot be trained on an input of {network.input_size} pixels ({reason}); "
+            "use another input_size or encoder."
+        ) from None
+    network.zero_grad(set_to_none=True)
+    for buffer, before in zip(network.buffers(), buffers, strict=True):
+        buffer.copy_(before)
 
 
 def hasten(network: TileNetwork) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ from tgs_salt.learning.device import device, peak_memory_mb, synchronise
 from tgs_salt.learning.history import History
 from tgs_salt.learning.losses import loss_of
 from tgs_salt.learning.memory import enough_for_a_job
-from tgs_salt.learning.network import TileNetwork, build, hasten, spare_copies
+from tgs_salt.learning.network import TileNetwork, build, hasten, spare_copies, try_step
 from tgs_salt.learning.optimise import optimiser_of, schedule_of
 from tgs_salt.learning.precision import autocast, half, scaler
 from tgs_salt.learning.predict import to_pixels
@@ -40,6 +40,8 @@ from tgs_salt.learning.validate import validate
 from tgs_salt.log import Counter, announce, logger, progress
 from tgs_salt.settings import Model
 from tgs_salt.sources import code_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,14 @@ def _check_last_batch(name: str, settings: Model, network: TileNetwork, count: i
         )
 
 
+def _named(name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call `function`; its error names the key of model `name` instead of `models.*`."""
+    try:
+        return function(*args, **kwargs)
+    except UserError as problem:
+        raise UserError(str(problem).replace("models.*", f"models.{name}")) from None
+
+
 def _no_pause() -> None:
     pass
 
@@ -109,27 +119,28 @@ class Trainer:
         self, name: str, fold: int, settings: Model, data: FoldData, where: torch.device, init_from: Path | None
     ) -> None:
         self.name, self.fold, self.settings, self.data, self.where = name, fold, settings, data, where
-        # A stage that starts from another's weights draws other numbers than that one drew.
-        self.origin = files.digest(init_from.read_bytes())[:16] if init_from else "none"
+        self.origin = "none"
         torch.manual_seed(self._seed(0, "weights"))
-        try:
-            network = build(settings, data.images.shape[-1], fetch=init_from is None)
-        except UserError as problem:
-            raise UserError(str(problem).replace("models.*", f"models.{name}")) from None
+        network = _named(name, build, settings, data.images.shape[-1], fetch=init_from is None)
         if init_from is not None:
             load_weights(init_from, network, data.fold_hash)
+            # A stage draws other random numbers than the one that it starts from. They depend on that one's weights
+            # alone, so that names, versions and code can change without changing the stages that follow.
+            self.origin = files.digest(*(tensor.numpy() for tensor in network.state_dict().values()))[:16]
         _check_last_batch(name, settings, network, len(data.images))
         spare_copies(network)
         if where.type == "cpu":
             hasten(network)
         self.network = network.to(where)
+        self.loss = loss_of(settings.loss)
+        if settings.network == "unet":
+            _named(name, try_step, self.network, settings.encoder, self.loss)
         self.forward: nn.Module = _compiled(self.network) if settings.compile else self.network
         self.average = Average(self.network, settings)
         self.steps_per_epoch = math.ceil(len(data.images) / settings.batch_size)
         self.optimiser = optimiser_of(self.network, settings)
         self.schedule = schedule_of(self.optimiser, settings, self.steps_per_epoch * settings.epochs)
         self.scaler = scaler(where)
-        self.loss = loss_of(settings.loss)
         self.history = History()
         self.chosen: dict[str, Tensor] | None = None
         self.step, self.rate, self.total = 0, 0.0, torch.zeros((), device=where)  # of the running epoch

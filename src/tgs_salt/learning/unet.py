@@ -16,7 +16,7 @@ from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from tgs_salt.errors import UserError
-from tgs_salt.learning.convolutions import enlarged_convolution, spread_depthwise
+from tgs_salt.learning.convolutions import enlarged_convolution, is_plain_3x3, spread_depthwise
 from tgs_salt.learning.encoder_weights import BUNDLED_FOR, bundled_weights, load_encoder, read_weights
 from tgs_salt.learning.heads import EmptyHead, Hypercolumn, Outputs, resized
 from tgs_salt.settings import Model
@@ -78,9 +78,11 @@ class UNet(nn.Module):
 
 
 def _is_plain(block: UnetDecoderBlock, below: Tensor, size: torch.Size, skip: Tensor | None) -> bool:
-    """Whether a block doubles what lies `below` it, and changes nothing before its first convolution."""
+    """Return whether a block doubles `below`, and its first layer is a plain convolution of that joined to `skip`."""
     twice = size == (2 * below.shape[-2], 2 * below.shape[-1])
-    return twice and (skip is None or isinstance(block.attention1.attention, nn.Identity))
+    return (
+        twice and is_plain_3x3(block.conv1[0]) and (skip is None or isinstance(block.attention1.attention, nn.Identity))
+    )
 
 
 def _enlarged(below: Tensor, size: torch.Size) -> Tensor:
@@ -119,7 +121,7 @@ def build(settings: Model, fetch: bool = True) -> UNet:
                 classes=1,
             )
     except (KeyError, ValueError, TypeError) as problem:  # each kind of SMP's encoders has its own for what it lacks
-        said = " ".join(str(problem).strip("'\"").split())[:200].rstrip(".")
+        said = " ".join(str(problem).strip("'\"").split())[:200].rstrip(".") or type(problem).__name__
         raise UserError(
             f"models.*.encoder: {settings.encoder} with weights: {weights} makes no U-Net ({said}); "
             "take other weights or another encoder."
