@@ -1,5 +1,5 @@
 # make TORCH_BACKEND=cpu setup   fetch torch without the 3 GB of CUDA, from PyTorch's own index
-# make demo      set up, and run the whole graph on an embedded survey
+# make demo      set up, and run the whole graph on an embedded dataset
 # make test      set up, and pass the tests (test-all: the slow ones and those in a browser too)
 # make test-cpus  set up, and pass the tests as other CPUs would compute (half an hour)
 # make test-browser  set up, and look at the report in Chromium (Debian: apt-get install chromium chromium-driver)
@@ -91,7 +91,7 @@ lock: $(READY)
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
 	  --extra dev --output-file requirements.lock pyproject.toml
 	$(BIN)/python envs/render.py
-	$(BIN)/tgs-salt settings --schema > workflow/config.schema.json
+	$(BIN)/tgs-salt config --schema > workflow/config.schema.json
 
 # BENCH=--million measures the memory of a submission of a million tiles as well.
 bench: $(READY)

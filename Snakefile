@@ -1,4 +1,4 @@
-# From a seismic survey to a Kaggle submission.
+# From a seismic dataset to a Kaggle submission.
 #
 #   snakemake -n                                  what would run, and why
 #   snakemake --cores all --resources gpu=1       everything, on a GPU
@@ -24,7 +24,7 @@ pathvars:
     results=f"results/{SETTINGS.name}",
 
 
-include: "workflow/rules/survey.smk"
+include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/submission.smk"
 include: "workflow/rules/report.smk"

@@ -1,1 +1,1 @@
-"""Ours and the peers side by side, as ratios; survey_rules says how hard a synthetic survey is."""
+"""Ours and the peers side by side, as ratios; simple_rules says how hard a synthetic dataset is."""

@@ -15,21 +15,21 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from benchmarks.timing import Case, interleave
-from tgs_salt.learning.augment import draw
 from tgs_salt.settings import Augment
+from tgs_salt.training.augmentation import sample_augmentations
 
 SIDE, EPOCH = 101, 3200
 BATCHES = (16, 32, 64)
 TILES = 256  # changed in each timed call, whatever the batch
-FLIPS = Augment(flip=0.5, brightness=0.1, contrast=0.1)
-GEOMETRY = Augment(flip=0.5, brightness=0.1, contrast=0.1, shift=0.1, scale=0.1, rotation=10)
+FLIPS = Augment(hflip=0.5, brightness=0.1, contrast=0.1)
+GEOMETRY = Augment(hflip=0.5, brightness=0.1, contrast=0.1, shift=0.1, scale=0.1, rotate=10)
 # The libraries' words for the same.
 LIGHT = {"brightness": (0.9, 1.1), "contrast": (0.9, 1.1)}
 MOVES = {"degrees": 10, "translate": (0.1, 0.1), "scale": (1 / 1.1, 1.1)}
 
 
 def kornia_of(settings: Augment) -> nn.Module:
-    moves = [kornia.RandomAffine(**MOVES, p=1.0, padding_mode="reflection")] if settings.rotation else []
+    moves = [kornia.RandomAffine(**MOVES, p=1.0, padding_mode="reflection")] if settings.rotate else []
     light = [
         kornia.RandomBrightness(LIGHT["brightness"], p=1.0),
         kornia.RandomContrast(LIGHT["contrast"], p=1.0),
@@ -39,7 +39,7 @@ def kornia_of(settings: Augment) -> nn.Module:
 
 
 def torchvision_of(settings: Augment) -> v2.Transform:
-    moves = [v2.RandomAffine(**MOVES, interpolation=v2.InterpolationMode.BILINEAR)] if settings.rotation else []
+    moves = [v2.RandomAffine(**MOVES, interpolation=v2.InterpolationMode.BILINEAR)] if settings.rotate else []
     return v2.Compose([v2.RandomHorizontalFlip(0.5), *moves, v2.ColorJitter(**LIGHT)])
 
 
@@ -54,7 +54,7 @@ def cases(settings: Augment, size: int) -> list[Case]:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.rand(size, 1, SIDE, SIDE, generator=generator)
     targets = (torch.rand(size, 1, SIDE, SIDE, generator=generator) > 0.5).float()
-    changes = draw(EPOCH, SIDE, settings, generator)
+    changes = sample_augmentations(EPOCH, SIDE, settings, generator)
     rows = torch.randperm(EPOCH, generator=generator)[:size]
     batched, single = kornia_of(settings), torchvision_of(settings)
     repeats = TILES // size
@@ -70,8 +70,8 @@ def drawing(rounds: int) -> str:
     noisy = GEOMETRY.model_copy(update={"noise": 0.05})
     generator = torch.Generator().manual_seed(0)
     timed = [
-        Case("without noise", lambda: draw(EPOCH, SIDE, GEOMETRY, generator)),
-        Case("with noise", lambda: draw(EPOCH, SIDE, noisy, generator)),
+        Case("without noise", lambda: sample_augmentations(EPOCH, SIDE, GEOMETRY, generator)),
+        Case("with noise", lambda: sample_augmentations(EPOCH, SIDE, noisy, generator)),
     ]
     interleave(timed, rounds)
     return ", ".join(f"{case.name} {case.median * 1e3:.1f} ms" for case in timed)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from benchmarks.machine import machine
 from benchmarks.nets import NETS, SIDE, random_tiles
 from benchmarks.timing import Case, interleave, table
-from tgs_salt.learning import cpu
-from tgs_salt.learning.convolutions import WideDepthwise, enlarged_convolution
-from tgs_salt.learning.losses import loss_of
-from tgs_salt.learning.network import TileNetwork, build, hasten, spare_copies
-from tgs_salt.learning.optimise import optimiser_of
-from tgs_salt.learning.predict import to_pixels
+from tgs_salt.compute import cpu_env
+from tgs_salt.inference.predict import to_float
+from tgs_salt.models.cpu_speedups import WideDepthwise, enlarged_convolution
+from tgs_salt.models.tile_model import TileNetwork, build, disable_inplace_activations, use_cpu_kernels
+from tgs_salt.training.losses import build_loss
+from tgs_salt.training.optim import build_optimizer
 
 BATCH = 16
 DEPTHWISE = [(240, 16), (480, 8), (672, 8), (1152, 4)]  # channels and side of EfficientNet-Lite0's 5 x 5 layers
@@ -68,18 +68,18 @@ def steps() -> tuple[str, Callable[[], object], Callable[[], object]]:
     settings, about = NETS["light"]
     networks = [build(settings, SIDE).train() for _ in range(2)]
     for network in networks:
-        spare_copies(network)
-    hasten(networks[1])
+        disable_inplace_activations(network)
+    use_cpu_kernels(networks[1])
     pictures, masks = map(torch.from_numpy, random_tiles(settings.batch_size))
-    pixels, targets = to_pixels(pictures), masks.unsqueeze(1).float()
+    pixels, targets = to_float(pictures), masks.unsqueeze(1).float()
 
     def step_of(network: TileNetwork) -> Callable[[], object]:
-        optimiser, loss = optimiser_of(network, settings), loss_of(settings.loss)
+        optimizer, loss = build_optimizer(network, settings), build_loss(settings.loss)
 
         def step() -> None:
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss(network(pixels), targets))
-            optimiser.step()
+            optimizer.step()
 
         return step
 
@@ -91,12 +91,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
-    cpu.prepare("0", "benchmarks.convolutions")
+    cpu_env.prepare("0", "benchmarks.convolutions")
     torch.set_num_threads(options.threads)
     print(f"# Convolutions\n\n{machine()}\n\nThreads: {options.threads}.")
     pairs = [*(depthwise(*shape) for shape in DEPTHWISE), *(block(*shape) for shape in BLOCKS), steps()]
-    for name, plain, hasty in pairs:
-        cases = [Case("as the packages have it", plain), Case("**as it is learnt here**", hasty)]
+    for name, plain, uses_cpu_kernels in pairs:
+        cases = [Case("as the packages have it", plain), Case("**as it is learnt here**", uses_cpu_kernels)]
         interleave(cases, options.rounds)
         print(f"\n## {name}\n\n{table(cases, [('as the packages have it', cases[0])])}", flush=True)
 

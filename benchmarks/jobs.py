@@ -17,12 +17,14 @@ MILLION = 1_000_000
 # Every kernel once; prints the seconds that the first calls take.
 FIRST_CALLS = """
 import time, numpy as np
-from tgs_salt.kernels import histogram, metric, rle
+from tgs_salt.kernels import threshold_table
+from tgs_salt.kernels import iou_score
+from tgs_salt.kernels import rle
 tiles = np.zeros((2, 101, 101), np.uint8)
 start = time.perf_counter()
 rle.encode_table(tiles, ["a", "b"], 128)
-metric.score_bytes(tiles, tiles, 128)
-histogram.score_table(histogram.histograms(tiles, tiles))
+iou_score.score_bytes(tiles, tiles, 128)
+threshold_table.score_table(threshold_table.histograms(tiles, tiles))
 print(time.perf_counter() - start)
 """
 

@@ -20,7 +20,7 @@ from pycocotools import mask as coco
 from benchmarks import jobs, peers, tiles
 from benchmarks.timing import Case, interleave, table
 from tgs_salt.files import write_text
-from tgs_salt.kernels import histogram, metric, rle
+from tgs_salt.kernels import iou_score, rle, threshold_table
 from tgs_salt.kernels.jit import kernel
 
 LEVELS = np.linspace(64, 192, 31).round().astype(int)  # the 31 thresholds of the usual search, as bytes
@@ -77,11 +77,11 @@ def encoding(count: int, rounds: int) -> str:
 
 
 def search_thresholds(maps: np.ndarray, truth: np.ndarray, threads: int) -> np.ndarray:
-    return histogram.score_by_threshold(histogram.histograms(maps, truth, threads), threads=threads)
+    return threshold_table.score_by_threshold(threshold_table.histograms(maps, truth, threads), threads=threads)
 
 
 def search_areas(maps: np.ndarray, truth: np.ndarray, threads: int) -> np.ndarray:
-    return histogram.score_table(histogram.histograms(maps, truth, threads), threads=threads)
+    return threshold_table.score_table(threshold_table.histograms(maps, truth, threads), threads=threads)
 
 
 def searching(count: int, rounds: int) -> str:
@@ -93,13 +93,13 @@ def searching(count: int, rounds: int) -> str:
     few = min(count, 400)
     few2d = min(count, 100)
     levels2d = LEVELS[::10]
-    counts = histogram.histograms(maps, truth)
-    by_threshold = histogram.score_by_threshold(counts) / (10 * count)
+    counts = threshold_table.histograms(maps, truth)
+    by_threshold = threshold_table.score_by_threshold(counts) / (10 * count)
     for level in LEVELS[::6]:
-        assert np.isclose(metric.score_bytes(maps, truth, level).mean(), by_threshold[level])
+        assert np.isclose(iou_score.score_bytes(maps, truth, level).mean(), by_threshold[level])
         assert np.isclose(peers.score_vectorised(flat >= level, flat_truth), by_threshold[level])
         assert np.isclose(peers.score_packed(flat >= level, packed), by_threshold[level])
-        first = metric.score_bytes(maps[:few2d], truth[:few2d], level).mean()
+        first = iou_score.score_bytes(maps[:few2d], truth[:few2d], level).mean()
         assert np.isclose(peers.score_per_image(maps[:few2d] >= level, truth[:few2d]), first)
         assert np.isclose(peers.score_histogram2d(maps[:few2d] >= level, truth[:few2d]), first)
 
@@ -130,7 +130,7 @@ def searching(count: int, rounds: int) -> str:
         search, joint = partial(search_thresholds, maps, truth, threads), partial(search_areas, maps, truth, threads)
         cases.append(Case(f"**ours, 256 thresholds, {workers}**", search))
         cases.append(Case(f"**ours, 256 thresholds x 10,202 minimum areas, {workers}**", joint))
-    one = Case("ours, the score at one threshold, 1 thread", lambda: metric.score_bytes(maps, truth, 128))
+    one = Case("ours, the score at one threshold, 1 thread", lambda: iou_score.score_bytes(maps, truth, 128))
     cases += [one, copy, reading]
     interleave(cases, rounds)
     sure = float(np.isin(maps, [0, 255]).mean())

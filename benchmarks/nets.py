@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tgs_salt.learning.data import FoldData
-from tgs_salt.learning.network import TileNetwork
-from tgs_salt.learning.train import Trainer
+from tgs_salt.models.tile_model import TileNetwork
 from tgs_salt.settings import load_files
+from tgs_salt.training.fit import Trainer
+from tgs_salt.training.fold_data import FoldData
 
 SIDE = 101
 PRESETS = Path(__file__).parents[1] / "workflow" / "presets"
@@ -29,7 +29,7 @@ NETS = {
 def random_tiles(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Noise with salt from some row on: (count, 101, 101) uint8 pictures, and masks of 0 and 1.
 
-    The embedded survey would not do: drawing it changes how this process' allocator works, which is to be measured.
+    The embedded dataset would not do: drawing it changes how this process' allocator works, which is to be measured.
     """
     random = np.random.default_rng(0)
     pictures = random.integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)

@@ -18,21 +18,21 @@ import torch
 from benchmarks.machine import machine
 from benchmarks.nets import NETS, nchw, random_tiles, trainer_of
 from benchmarks.timing import Case, interleave, throughput
-from tgs_salt.learning import cpu
-from tgs_salt.learning.network import TileNetwork
-from tgs_salt.learning.predict import CPU_BATCH, probability_bytes
+from tgs_salt.compute import cpu_env
+from tgs_salt.inference.predict import CPU_BATCH, probability_bytes
+from tgs_salt.models.tile_model import TileNetwork
 
 TILES = 2 * CPU_BATCH  # a turn
 CPU = torch.device("cpu")
 ENGINES = {
     "torch, channels-last": "eager",
-    "**frozen graph**, no extra dependency": "frozen",
+    "**frozen graph**, no extra dependency": "torchscript",
     "**OpenVINO**": "openvino",
 }
 
 
 def stream(network: TileNetwork, engine: str) -> Iterator[np.ndarray]:
-    """The same TILES tiles again and again, in batches: the engine is made for the first, as for a whole survey."""
+    """The same TILES tiles again and again, in batches: the engine is made for the first, as for a whole dataset."""
     pictures, _ = random_tiles(TILES)
     depths = np.full(CPU_BATCH, 500, np.float32)
 
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", choices=list(NETS), default=list(NETS))
     parser.add_argument("--output", type=Path, help="write the tables here too")
     options = parser.parse_args()
-    cpu.prepare("0", "benchmarks.prediction")
+    cpu_env.prepare("0", "benchmarks.prediction")
     text = f"# Prediction\n\n{machine()}\n"
     for name in options.nets:
         part = compare(name, options.threads, options.rounds)

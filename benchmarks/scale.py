@@ -1,8 +1,8 @@
-"""A large survey after training: time, memory and disk of predict, ensemble and submission, and how they grow.
+"""A large dataset after training: time, memory and disk of predict, ensemble and submission, and how they grow.
 
     nice -n 5 python -m benchmarks.scale [--tiles 10000 40000 100000] [--folder FOLDER]
 
-A small network is trained for real on a small drawn survey. Larger surveys repeat its test tiles, rolled sideways, so
+A small network is trained for real on a small drawn dataset. Larger datasets repeat its test tiles, rolled sideways, so
 that masks look like masks. Each command runs as the rules run it, in a process of its own.
 """
 
@@ -27,10 +27,10 @@ from tgs_salt import files
 
 SIDE = 101
 DRAWN = {"source": "synthetic", "train_tiles": 300, "test_tiles": 500}
-FOLDS = {"count": 2}
+FOLDS = {"n_splits": 2}
 MODEL = {
-    "network": "unet", "decoder_channels": [32, 24, 16, 16, 8], "fit": "resize", "input_size": 32, "epochs": 6,
-    "batch_size": 16, "learning_rate": 2e-3, "average": 0.9, "threads": 1,
+    "architecture": "unet", "decoder_channels": [32, 24, 16, 16, 8], "resize_mode": "resize", "input_size": 32, "epochs": 6,
+    "batch_size": 16, "learning_rate": 2e-3, "ema_decay": 0.9, "threads": 1,
 }  # fmt: skip
 PREDICT = {"tta": "none"}
 SHARDS = 4
@@ -65,32 +65,32 @@ def command(name: str, **options: object) -> Job:
 
 def trained(folder: Path) -> None:
     """A small experiment up to its decision, by the commands of the rules."""
-    survey = folder / "survey"
-    command("synthesise", settings={"survey": DRAWN}, output=folder / "drawn")
-    command("pack", settings={"survey": DRAWN}, source=folder / "drawn", output=survey)
-    command("folds", settings={"folds": FOLDS}, tiles=survey / "tiles.csv", output=folder / "folds.csv")
+    dataset = folder / "data"
+    command("synthesize", settings={"data": DRAWN}, output=folder / "drawn")
+    command("preprocess", settings={"data": DRAWN}, source=folder / "drawn", output=dataset)
+    command("folds", settings={"folds": FOLDS}, tiles=dataset / "tiles.csv", output=folder / "folds.csv")
     for fold in (0, 1):
         model = folder / f"fold{fold}/model.pt"
         command(
-            "train", settings={"model": MODEL}, model="small", fold=fold, images=survey / "train_images.npy",
-            masks=survey / "train_masks.npy", **tables(folder), output=model,
+            "train", settings={"model": MODEL}, model="small", fold=fold, images=dataset / "train_images.npy",
+            masks=dataset / "train_masks.npy", **tables(folder), output=model,
         )  # fmt: skip
         predict(folder, fold, "oof", model.with_name("oof.npy"))
         predict(folder, fold, "test", model.with_name("test.npy"))
     ensemble(folder)
     command(
         "threshold", settings={"threshold": {}, "folds": FOLDS}, models="small", ensemble=folder / "ensemble/oof.npy",
-        oof=[folder / f"fold{fold}/oof.npy" for fold in (0, 1)], masks=survey / "train_masks.npy", **tables(folder),
+        oof=[folder / f"fold{fold}/oof.npy" for fold in (0, 1)], masks=dataset / "train_masks.npy", **tables(folder),
         output=folder,
     )  # fmt: skip
 
 
 def tables(folder: Path) -> dict[str, Path]:
-    return {"tiles": folder / "survey/tiles.csv", "folds": folder / "folds.csv"}
+    return {"tiles": folder / "data/tiles.csv", "folds": folder / "folds.csv"}
 
 
 def predict(folder: Path, fold: int, split: str, output: Path, shard: str = "0/1") -> Job:
-    images = folder / f"survey/{'train' if split == 'oof' else 'test'}_images.npy"
+    images = folder / f"data/{'train' if split == 'oof' else 'test'}_images.npy"
     return command(
         "predict", settings={"predict": PREDICT}, split=split, model=folder / f"fold{fold}/model.pt", images=images,
         **tables(folder), output=output, shard=shard,
@@ -107,34 +107,34 @@ def ensemble(folder: Path) -> Job:
 
 def enlarge(folder: Path, count: int) -> None:
     """Put a test set of `count` tiles in the place of the one that is there."""
-    survey = folder / "survey"
+    dataset = folder / "data"
     small = np.load(folder / "small.npy")
     rng = np.random.default_rng(0)
-    with files.filling_array(survey / "test_images.npy", (count, SIDE, SIDE)) as filled:
+    with files.create_memmap(dataset / "test_images.npy", (count, SIDE, SIDE)) as filled:
         for first in range(0, count, len(small)):
             part = filled[first : first + len(small)]
             part[:] = np.roll(small, int(rng.integers(SIDE)), axis=2)[: len(part)]
-            files.forget(filled)
-    tiles = pd.read_csv(survey / "tiles.csv", keep_default_na=False)
+            files.release_pages(filled)
+    tiles = pd.read_csv(dataset / "tiles.csv", keep_default_na=False)
     test = pd.DataFrame({"id": [f"{row:010x}" for row in range(count)], "split": "test", "row": range(count)})
     test["depth"], test["coverage"], test["blank"] = 500.0, "", False
-    pd.concat([tiles[tiles["split"] == "train"], test]).to_csv(survey / "tiles.csv", index=False)
+    pd.concat([tiles[tiles["split"] == "train"], test]).to_csv(dataset / "tiles.csv", index=False)
 
 
 def after_training(folder: Path) -> Iterator[Job]:
-    """The jobs of one survey: fold 0 predicts at once, fold 1 in shards."""
+    """The jobs of one dataset: fold 0 predicts at once, fold 1 in shards."""
     yield predict(folder, 0, "test", folder / "fold0/test.npy")
     parts = [folder / f"fold1/{k}-of-{SHARDS}.npy" for k in range(SHARDS)]
     for k, part in enumerate(parts):
         job = predict(folder, 1, "test", part, f"{k}/{SHARDS}")
         yield Job("predict, a shard", job.wall, job.cpu, job.peak)
-    yield command("gather", part=parts, output=folder / "fold1/test.npy")
+    yield command("merge-shards", part=parts, output=folder / "fold1/test.npy")
     for part in parts:
         part.unlink()
     yield ensemble(folder)
     yield command(
         "submission", test=folder / "ensemble/test.npy", decision=folder / "threshold.json",
-        tiles=folder / "survey/tiles.csv", output=folder / "submission.csv",
+        tiles=folder / "data/tiles.csv", output=folder / "submission.csv",
     )  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def line(name: str, counts: list[int], cpu: list[float]) -> str:
 
 def main(counts: list[int], folder: Path) -> None:
     trained(folder)
-    shutil.copy(folder / "survey/test_images.npy", folder / "small.npy")
+    shutil.copy(folder / "data/test_images.npy", folder / "small.npy")
     rows: dict[str, list[list[Job]]] = {}
     print("| test tiles | job | CPU s | wall s | peak MiB |\n|---|---|---|---|---|")
     for count in counts:

@@ -1,4 +1,4 @@
-"""Masks and probability maps to measure on: the real masks where they are at hand, the embedded survey's elsewhere."""
+"""Masks and probability maps to measure on: the real masks where they are at hand, the embedded dataset's elsewhere."""
 
 import csv
 import os
@@ -8,16 +8,16 @@ import cv2
 import numpy as np
 
 from tgs_salt.kernels import rle
-from tgs_salt.survey.synthesise import draw_tiles
+from tgs_salt.synthetic.synthesize import draw_tiles
 
-DRAWN = 600  # tiles of the embedded survey
+DRAWN = 600  # tiles of the embedded dataset
 
 
 def masks(count: int) -> tuple[np.ndarray, str]:
     """(count, 101, 101) uint8 of 0 and 1, and what they are.
 
     With TGS_DATA (a folder with Kaggle's train.csv) its masks, repeated as often as it takes; else those of tiles that
-    the embedded survey draws.
+    the embedded dataset draws.
     """
     if "TGS_DATA" in os.environ:
         with (Path(os.environ["TGS_DATA"]) / "train.csv").open(newline="") as file:

@@ -20,13 +20,13 @@ from benchmarks.machine import machine
 from benchmarks.nets import NETS, trainer_of
 from benchmarks.timing import Case, interleave, throughput
 from benchmarks.turns import Process, serve
-from tgs_salt.learning import cpu
-from tgs_salt.learning.optimise import optimiser_of
-from tgs_salt.learning.predict import to_pixels
-from tgs_salt.learning.train import Trainer
+from tgs_salt.compute import cpu_env
+from tgs_salt.inference.predict import to_float
+from tgs_salt.training.fit import Trainer
+from tgs_salt.training.optim import build_optimizer
 
 TILES = 64  # a turn: 2 steps of the article's batch, 4 of the cpu preset's
-KEEPING = {cpu.ALLOCATOR: cpu.keeping_memory(platform.libc_ver()[1])}
+KEEPING = {cpu_env.ALLOCATOR: cpu_env.keeping_memory(platform.libc_ver()[1])}
 
 
 def epochs_of(name: str) -> tuple[Trainer, Callable[[], float]]:
@@ -43,16 +43,16 @@ def epochs_of(name: str) -> tuple[Trainer, Callable[[], float]]:
 def bare_steps(trainer: Trainer) -> Callable[[], None]:
     """As many steps as an epoch of `trainer` has, on one batch that lies ready as floats."""
     network = copy.deepcopy(trainer.network)
-    optimiser = optimiser_of(network, trainer.settings)
-    pixels = to_pixels(trainer.data.images[: trainer.settings.batch_size])
-    targets = to_pixels(trainer.data.targets[: trainer.settings.batch_size])
+    optimizer = build_optimizer(network, trainer.settings)
+    pixels = to_float(trainer.data.images[: trainer.settings.batch_size])
+    targets = to_float(trainer.data.targets[: trainer.settings.batch_size])
 
     def steps() -> None:
         network.train()
         for _ in range(trainer.steps_per_epoch):
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             trainer.loss(network(pixels), targets).backward()
-            optimiser.step()
+            optimizer.step()
 
     return steps
 
@@ -60,7 +60,7 @@ def bare_steps(trainer: Trainer) -> Callable[[], None]:
 def against_bare_step(name: str, threads: int, rounds: int) -> str:
     torch.set_num_threads(threads)
     trainer, epoch = epochs_of(name)
-    bare = Case("bare step: forward, backward, optimiser on one resident batch", bare_steps(trainer))
+    bare = Case("bare step: forward, backward, optimizer on one resident batch", bare_steps(trainer))
     cases = [bare, Case("**our loop: tiles drawn, augmented, learnt, averaged**", epoch)]
     interleave(cases, rounds)
     where = f"one process, {plural(threads)}, glibc keeps memory"
@@ -127,7 +127,7 @@ def main() -> None:
         torch.set_num_threads(int(threads))
         serve(epochs_of(name)[1])
         return
-    cpu.prepare("0", "benchmarks.training")
+    cpu_env.prepare("0", "benchmarks.training")
     text = f"# Training\n\n{machine()}\n"
     for part in parts(options):
         print(part, flush=True)

@@ -1,7 +1,7 @@
 """The usual training loop, for `benchmarks.training` to take turns with: a DataLoader with two worker processes that
 change tile by tile with numpy and OpenCV, torch's default memory order, the loss read at every step.
 
-The network is the one of a training of ours, its layers as the packages have them; loss and optimiser are the same.
+The network is the one of a training of ours, its layers as the packages have them; loss and optimizer are the same.
 """
 
 import sys
@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.nets import NETS, SIDE, nchw, random_tiles
 from benchmarks.turns import serve
-from tgs_salt.learning.losses import loss_of
-from tgs_salt.learning.network import build
-from tgs_salt.learning.optimise import optimiser_of
+from tgs_salt.models.tile_model import build
 from tgs_salt.settings import Augment
+from tgs_salt.training.losses import build_loss
+from tgs_salt.training.optim import build_optimizer
 
 EPOCH = 100_000  # tiles: the workers never come to the end of it
 
@@ -36,7 +36,7 @@ class Tiles(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         picture, mask = self.pictures[index % 256], self.masks[index % 256]
-        if self.random.random() < self.change.flip:
+        if self.random.random() < self.change.hflip:
             picture, mask = cv2.flip(picture, 1), cv2.flip(mask, 1)
         pixels = picture.astype(np.float32) / 255
         middle = pixels.mean()
@@ -51,8 +51,8 @@ def main(name: str, steps: int, threads: int, order: str) -> None:
     settings = NETS[name][0]
     network = build(settings, SIDE)
     network = nchw(network) if order == "nchw" else network
-    loss_function = loss_of(settings.loss)
-    optimiser = optimiser_of(network, settings)
+    loss_function = build_loss(settings.loss)
+    optimizer = build_optimizer(network, settings)
     loader = DataLoader(Tiles(settings.augment), settings.batch_size, shuffle=True, num_workers=2)
     batches: Iterator[list[Tensor]] = iter(loader)
     network.train()
@@ -61,10 +61,10 @@ def main(name: str, steps: int, threads: int, order: str) -> None:
         total = 0.0
         for _ in range(steps):
             pixels, targets = next(batches)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = loss_function(network(pixels), targets)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             total += loss.item()
 
     serve(work)

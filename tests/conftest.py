@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.kaggle_server import SLUG, KaggleServer
+from helpers.kaggle_user import User, dataset_archive
 from hypothesis import HealthCheck, settings
-from kaggle_server import KaggleServer
-from kaggle_user import User
 
 # Two test processes with two busy threads each would take turns on two cores. Jobs that tests start inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,3 +30,10 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleSe
 @pytest.fixture
 def user(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> User:
     return User(monkeypatch, capsys)
+
+
+@pytest.fixture
+def archive(server: KaggleServer, tmp_path: Path) -> Path:
+    """The path of a download; the server offers a small dataset."""
+    server.archive = dataset_archive()
+    return tmp_path / "data" / SLUG / f"{SLUG}.zip"

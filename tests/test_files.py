@@ -32,7 +32,7 @@ def test_a_failure_leaves_the_old_file_and_no_stray(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("old")
     before = mark(path)
-    with pytest.raises(RuntimeError, match="half way"), files.replacing(path) as aside:
+    with pytest.raises(RuntimeError, match="half way"), files.atomic_write(path) as aside:
         aside.write_text("new and unfini")
         assert path.read_text() == "old", "a reader sees the old file while the new one is written"
         raise RuntimeError("half way")
@@ -41,7 +41,7 @@ def test_a_failure_leaves_the_old_file_and_no_stray(tmp_path: Path) -> None:
 
 
 def test_a_failure_before_the_first_byte(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="at once"), files.replacing(tmp_path / "a" / "b" / "table.csv"):
+    with pytest.raises(RuntimeError, match="at once"), files.atomic_write(tmp_path / "a" / "b" / "table.csv"):
         raise RuntimeError("at once")
     assert names(tmp_path / "a" / "b") == []
 
@@ -50,7 +50,7 @@ def test_a_killed_writer_leaves_the_name_free(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     child = os.fork()
     if child == 0:  # pragma: no cover: the child
-        with files.replacing(path) as aside:
+        with files.atomic_write(path) as aside:
             aside.write_text("half")
             os._exit(9)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
@@ -74,7 +74,7 @@ def write_array(path: Path, fill: int) -> None:
 
 
 def fill_array(path: Path, fill: int) -> None:
-    with files.filling_array(path, (3, 4)) as array:
+    with files.create_memmap(path, (3, 4)) as array:
         array[:] = fill
 
 
@@ -113,7 +113,7 @@ def test_a_longer_file_that_begins_alike_is_written(tmp_path: Path) -> None:
 def test_arrays_are_plain_npy_files(tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     files.write_array(tmp_path / "a.npy", array)
-    with files.filling_array(tmp_path / "b.npy", array.shape) as filled:
+    with files.create_memmap(tmp_path / "b.npy", array.shape) as filled:
         assert not filled.any(), "rows that nobody fills are zero"
         filled[:] = array
     raw = (tmp_path / "a.npy").read_bytes()
@@ -125,7 +125,7 @@ def test_arrays_are_plain_npy_files(tmp_path: Path) -> None:
 def test_filling_an_array_that_fails(tmp_path: Path) -> None:
     files.write_array(tmp_path / "a.npy", np.arange(4, dtype=np.uint8))
     before = mark(tmp_path / "a.npy")
-    with pytest.raises(ZeroDivisionError), files.filling_array(tmp_path / "a.npy", (4,)) as array:
+    with pytest.raises(ZeroDivisionError), files.create_memmap(tmp_path / "a.npy", (4,)) as array:
         array[:2] = 9
         _ = 1 / 0
     assert mark(tmp_path / "a.npy") == before
@@ -217,12 +217,12 @@ def test_digest_tells_arrays_apart() -> None:
 
 
 def test_forgotten_pages_are_still_in_the_file(tmp_path: Path) -> None:
-    with files.filling_array(tmp_path / "a.npy", (3, 5000)) as filled:
+    with files.create_memmap(tmp_path / "a.npy", (3, 5000)) as filled:
         filled[:] = 7
-        files.forget(filled, np.zeros(3))
+        files.release_pages(filled, np.zeros(3))
         filled[1] = 8
-        files.forget(filled[1:])
+        files.release_pages(filled[1:])
         assert (filled[0] == 7).all() and (filled[1] == 8).all()
     array = files.read_array(tmp_path / "a.npy")
-    files.forget(array)
+    files.release_pages(array)
     assert array[:, 0].tolist() == [7, 8, 7]

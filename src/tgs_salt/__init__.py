@@ -1,3 +1,3 @@
-"""From a seismic survey to a Kaggle submission: survey, folds, train, predict, ensemble, threshold, submission."""
+"""From a seismic dataset to a Kaggle submission: dataset, folds, train, predict, ensemble, threshold, submission."""
 
 __version__ = "0.1.0"

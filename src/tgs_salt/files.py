@@ -29,25 +29,25 @@ NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
-def replacing(path: Path | str) -> Iterator[Path]:
+def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path`, on failure it goes.
 
     Raises UserError if the disk is full or the folder may not be written.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
+    tmp_path = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_strays(path)
-        yield aside
-        if path.is_file() and filecmp.cmp(aside, path, shallow=False):
+        yield tmp_path
+        if path.is_file() and filecmp.cmp(tmp_path, path, shallow=False):
             return
-        with open(aside, "rb+") as written:
+        with open(tmp_path, "rb+") as written:
             os.fsync(written.fileno())
-        os.replace(aside, path)
+        os.replace(tmp_path, path)
         _flush_folder(path.parent)
     except OSError as problem:
-        if lack := lack_of_room(problem, path):
+        if lack := disk_full_error(problem, path):
             raise lack from None
         # What the caller reads may be forbidden as well; only what is written here is spoken of.
         if problem.errno in NO_ENTRY and str(problem.filename).startswith(str(path.parent)):
@@ -57,10 +57,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
         raise
     finally:
         with suppress(OSError):  # what is wrong with the folder has been said
-            aside.unlink(missing_ok=True)
+            tmp_path.unlink(missing_ok=True)
 
 
-def lack_of_room(problem: OSError, path: Path | str | None = None) -> UserError | None:
+def disk_full_error(problem: OSError, path: Path | str | None = None) -> UserError | None:
     """What to tell the user if `problem` is that `path` (default: the file that it names) finds no room, else None."""
     if problem.errno not in NO_ROOM:
         return None
@@ -102,8 +102,8 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
-    with replacing(path) as aside:
-        aside.write_bytes(content)
+    with atomic_write(path) as tmp_path:
+        tmp_path.write_bytes(content)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -115,7 +115,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def write_array(path: Path | str, array: np.ndarray) -> None:
-    with replacing(path) as aside, open(aside, "wb") as stream:
+    with atomic_write(path) as tmp_path, open(tmp_path, "wb") as stream:
         # np.save hands the file to C code, which does not say why it could not write.
         np.lib.format.write_array(_Plain(stream), array, allow_pickle=False)
 
@@ -128,11 +128,11 @@ class _Plain:
 
 
 @contextmanager
-def filling_array(path: Path | str, shape: tuple[int, ...], dtype: Any = np.uint8) -> Iterator[np.ndarray]:
+def create_memmap(path: Path | str, shape: tuple[int, ...], dtype: Any = np.uint8) -> Iterator[np.ndarray]:
     """Yield a writable memory map of `shape` that becomes `path` on success; it may be larger than memory."""
-    with replacing(path) as aside:
-        array = np.lib.format.open_memmap(aside, mode="w+", dtype=dtype, shape=shape)
-        _reserve(aside)
+    with atomic_write(path) as tmp_path:
+        array = np.lib.format.open_memmap(tmp_path, mode="w+", dtype=dtype, shape=shape)
+        _reserve(tmp_path)
         yield array
         array.flush()
         del array
@@ -172,7 +172,7 @@ def read_array(
     return array
 
 
-def forget(*arrays: np.ndarray) -> None:
+def release_pages(*arrays: np.ndarray) -> None:
     """Let go of the pages of memory maps that were read or written so far, so that a process stays small.
 
     Nothing is lost: what was written is the file's. Arrays that are no memory maps stay as they are.

@@ -59,14 +59,14 @@ def _append(stream: TextIO) -> None:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
 
 
-def announce(line: str) -> None:
+def log_and_echo(line: str) -> None:
     """Log `line`, and show it on the terminal where the log itself is a file."""
     logger.info(line)
     if not sys.stderr.isatty():
         print(line, flush=True)
 
 
-class Counter:
+class ProgressReporter:
     """Counts finished things, of which `done` were so before; `advance` is called from one thread."""
 
     def __init__(self, what: str, total: int, bar: Progress | None, done: int = 0, lines: bool = True) -> None:
@@ -101,7 +101,7 @@ class Counter:
 
 
 @contextmanager
-def progress(what: str, total: int, done: int = 0, lines: bool = True) -> Iterator[Counter]:
+def progress(what: str, total: int, done: int = 0, lines: bool = True) -> Iterator[ProgressReporter]:
     """Show how `total` things get done: a bar on a terminal; in a log file, with `lines`, a line every ten seconds."""
     if sys.stderr.isatty():
         columns = (
@@ -109,9 +109,9 @@ def progress(what: str, total: int, done: int = 0, lines: bool = True) -> Iterat
             TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
         )  # fmt: skip
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            counter = Counter(what, total, bar, done, lines)
+            counter = ProgressReporter(what, total, bar, done, lines)
             yield counter
     else:
-        counter = Counter(what, total, None, done, lines)
+        counter = ProgressReporter(what, total, None, done, lines)
         yield counter
     counter.finish()

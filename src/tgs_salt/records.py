@@ -20,14 +20,14 @@ class Record(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
 
-class Decision(Record):
+class ThresholdDecision(Record):
     """threshold.json: a pixel is salt where byte >= threshold, a tile with fewer than `min_area` of them is empty."""
 
     threshold: Annotated[int, Field(ge=0, le=255)]
     min_area: Whole
 
 
-class Judgement(Decision):
+class ThresholdReport(ThresholdDecision):
     """threshold.json with what the decision is worth, and whose it is."""
 
     score: Score

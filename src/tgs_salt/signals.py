@@ -11,7 +11,7 @@ from types import FrameType
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stopped(BaseException):
+class Interrupted(BaseException):
     """This process was asked to end. Not an Exception: nothing that mends errors may catch it."""
 
     def __init__(self, number: int, kept: str = "what is finished is kept") -> None:
@@ -20,13 +20,13 @@ class Stopped(BaseException):
         self.code = 128 + number
 
 
-class Asked:
+class StopRequest:
     """Which signal has asked this process to stop; None as long as none has."""
 
     number: int | None = None
 
 
-def listen() -> None:
+def install_handlers() -> None:
     """Let a signal raise Stopped: half-written files go, and the log ends with the reason."""
     for number in STOPPING:
         # A shell that starts a job in the background may have it ignore Ctrl-C.
@@ -35,10 +35,10 @@ def listen() -> None:
 
 
 @contextmanager
-def deferred() -> Iterator[Asked]:
+def defer_signals() -> Iterator[StopRequest]:
     """Yield what notes the first signal, for one who looks often and stops at a good moment; a second one is obeyed
     as before. Outside the main thread, which alone gets signals, nothing is noted."""
-    asked = Asked()
+    asked = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
@@ -60,4 +60,4 @@ def deferred() -> Iterator[Asked]:
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    raise Stopped(number)
+    raise Interrupted(number)

@@ -27,7 +27,9 @@ def test_kernel_does_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiled == [{"nogil": True}]
 
 
-SCORE = "import numpy as np; from tgs_salt.kernels import metric; print(metric.score(*np.ones((2, 1, 3, 3), bool)))"
+SCORE = (
+    "import numpy as np; from tgs_salt.kernels import iou_score; print(iou_score.score(*np.ones((2, 1, 3, 3), bool)))"
+)
 
 
 def test_where_compiled_code_is_kept(tmp_path: Path) -> None:
@@ -47,7 +49,7 @@ def test_where_compiled_code_is_kept(tmp_path: Path) -> None:
     assert run() == "[1.]\n"
     assert not list(tmp_path.rglob("*.nb?")), "nothing was kept, and nothing failed"
     assert run(NUMBA_CACHE_DIR=str(tmp_path / "cache")) == "[1.]\n"
-    kept = list((tmp_path / "cache").rglob("metric.*.nbc"))
+    kept = list((tmp_path / "cache").rglob("iou_score.*.nbc"))
     assert kept
     before = [path.stat().st_mtime_ns for path in kept]
     assert run(NUMBA_CACHE_DIR=str(tmp_path / "cache")) == "[1.]\n"
@@ -57,18 +59,18 @@ def test_where_compiled_code_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "threads", "grain"), [(0, 1, 5), (1, 4, 5), (10, 1, 3), (10, 2, 3), (10, 9, 1)])
 def test_pieces_cover_the_range_in_order(count: int, threads: int, grain: int) -> None:
-    pieces = jit.in_pieces(lambda first, last: list(range(first, last)), count, threads, grain)
+    pieces = jit.map_chunks(lambda first, last: list(range(first, last)), count, threads, grain)
     assert [place for piece in pieces for place in piece] == list(range(count))
     assert all(1 <= len(piece) <= grain for piece in pieces)
 
 
 def test_one_thread_is_the_callers() -> None:
-    assert set(jit.in_pieces(lambda *_: threading.get_ident(), 9, 1, 2)) == {threading.get_ident()}
+    assert set(jit.map_chunks(lambda *_: threading.get_ident(), 9, 1, 2)) == {threading.get_ident()}
 
 
 def test_failure_in_a_thread_reaches_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
-        jit.in_pieces(lambda first, last: first // (first - 4), 9, 2, 2)
+        jit.map_chunks(lambda first, last: first // (first - 4), 9, 2, 2)
 
 
 def test_stack_is_a_view_where_it_can_be() -> None:

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
 from tgs_salt.errors import UserError
-from tgs_salt.kernels import rle, runs
+from tgs_salt.kernels import rle, rle_kernels
 
 
 def by_loop(mask: np.ndarray) -> str:
@@ -116,12 +116,12 @@ def test_known_text() -> None:
 def test_numbers_of_every_length() -> None:
     """Around each power of ten, and at random below the largest tile."""
     near = [10**power + step for power in range(9) for step in (-1, 0, 1)]
-    numbers = [*range(1, 12_000), *np.random.default_rng(0).integers(1, runs.MOST_PIXELS, 3000).tolist(), *near]
+    numbers = [*range(1, 12_000), *np.random.default_rng(0).integers(1, rle_kernels.MAX_PIXELS, 3000).tolist(), *near]
     out = np.zeros(20, np.uint8)
     for number in numbers:
-        if not 1 <= number <= runs.MOST_PIXELS:
+        if not 1 <= number <= rle_kernels.MAX_PIXELS:
             continue
-        used = int(runs.write_number(np.uint64(number), out, np.uint64(3)))
+        used = int(rle_kernels.write_number(np.uint64(number), out, np.uint64(3)))
         assert out[3:used].tobytes() == f"{number} ".encode()
 
 
@@ -187,7 +187,9 @@ def test_layout_of_the_array_changes_nothing() -> None:
     frozen = stack.copy()
     frozen.flags.writeable = False
     assert rle.encode(frozen) == texts
-    assert runs.write_rows.signatures and len(runs.write_rows.signatures) == 1, "a second kind of input compiles again"
+    assert rle_kernels.write_rows.signatures and len(rle_kernels.write_rows.signatures) == 1, (
+        "a second kind of input compiles again"
+    )
 
 
 def test_ids_as_array_of_bytes_or_text() -> None:

@@ -1,4 +1,4 @@
-"""The notebook for Kaggle, executed with an embedded survey where Kaggle mounts the competition's data."""
+"""The notebook for Kaggle, executed with an embedded dataset where Kaggle mounts the competition's data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-import snakes
 import yaml
+from helpers import workflow_runner
+from helpers.datasets import make_dataset
 from nbclient import NotebookClient
-from surveys import make_survey
 
-NOTEBOOK = snakes.ROOT / "notebooks" / "kaggle.ipynb"
+NOTEBOOK = workflow_runner.ROOT / "notebooks" / "kaggle.ipynb"
 # Stands in for pip: everything is installed here, and what would be is written down.
 PIP = "import json, sys\nopen({!r}, 'w').write(json.dumps(sys.argv[1:]))\n"
 
@@ -28,8 +28,8 @@ def test_it_is_committed_without_output() -> None:
 def test_it_leaves_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "kaggle"
     (place / "working").mkdir(parents=True)
-    survey = make_survey(place / "input/competitions/tgs-salt-identification-challenge", 24, 8, 32)
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(snakes.tiny()))
+    dataset = make_dataset(place / "input/competitions/tgs-salt-identification-challenge", 24, 8, 32)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(workflow_runner.tiny()))
     (tmp_path / "stand-in").mkdir()
     (tmp_path / "stand-in/pip.py").write_text(PIP.format(str(tmp_path / "pip.json")))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stand-in"))
@@ -39,7 +39,7 @@ def test_it_leaves_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     notebook = nbformat.read(NOTEBOOK, 4)
     for before, after in (
         ('"/kaggle/', f'"{place}/'),
-        ('"https://github.com/you/tgs-salt"', repr(f"file://{snakes.ROOT}")),
+        ('"https://github.com/you/tgs-salt"', repr(f"file://{workflow_runner.ROOT}")),
         ("PRESETS = []", f"PRESETS = [{str(tmp_path / 'tiny.yaml')!r}]"),
     ):
         assert any(before in cell.source for cell in notebook.cells)
@@ -52,7 +52,7 @@ def test_it_leaves_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     checkout = place / "working/tgs-salt"
     assert json.loads((tmp_path / "pip.json").read_text()) == ["install", "--quiet", str(checkout)]
     submission = pd.read_csv(place / "working/submission.csv", keep_default_na=False)
-    assert list(submission["id"]) == list(pd.read_csv(survey / "sample_submission.csv")["id"])
+    assert list(submission["id"]) == list(pd.read_csv(dataset / "sample_submission.csv")["id"])
     (score,) = notebook.cells[-1].outputs
     decision = json.loads((checkout / "results/kaggle/threshold.json").read_text())
     assert float(score.data["text/plain"]) == decision["cross_fitted_score"]

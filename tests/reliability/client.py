@@ -14,34 +14,33 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tgs_salt.submission import submit
-from tgs_salt.survey import download, kaggle
+from tgs_salt.kaggle import client, download, submit
 
 NOON = datetime(2018, 7, 19, 12)
 
 
-def stand_in(survey: Path, listed: Path) -> None:
-    """Make `tgs_salt` ask this client, which hands out `survey` and keeps submissions in `listed`; no waiting."""
+def stand_in(dataset: Path, listed: Path) -> None:
+    """Make `tgs_salt` ask this client, which hands out `dataset` and keeps submissions in `listed`; no waiting."""
 
     def call(*arguments: str, **_: Any) -> str:
-        return ANSWERS[arguments[1]](survey, listed, *arguments[2:])
+        return ANSWERS[arguments[1]](dataset, listed, *arguments[2:])
 
-    kaggle.call, kaggle.introduce = call, lambda: None
+    client.call, client.log_credentials = call, lambda: None
     submit.time = SimpleNamespace(sleep=lambda seconds: None, monotonic=lambda: 0.0)
     download.datetime = SimpleNamespace(now=lambda zone: NOON)  # of the manifest
 
 
-def archive(survey: Path) -> bytes:
-    """The files of a survey as one zip, the same bytes each time."""
+def archive(dataset: Path) -> bytes:
+    """The files of a dataset as one zip, the same bytes each time."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as opened:
-        for path in sorted(survey.iterdir()):
+        for path in sorted(dataset.iterdir()):
             opened.writestr(zipfile.ZipInfo(path.name, (2018, 7, 19, 0, 0, 0)), path.read_bytes())
     return buffer.getvalue()
 
 
-def _download(survey: Path, _listed: Path, slug: str, _option: str, folder: str) -> str:
-    content = archive(survey)
+def _download(dataset: Path, _listed: Path, slug: str, _option: str, folder: str) -> str:
+    content = archive(dataset)
     marker = Path(folder) / f"{slug}.zip.kaggle-partial"
     marker.write_text(json.dumps({"size": len(content)}))
     with open(Path(folder) / f"{slug}.zip", "wb") as stream:
@@ -55,15 +54,15 @@ def submissions(listed: Path) -> list[dict[str, str]]:
     return json.loads(listed.read_text()) if listed.exists() else []
 
 
-def _list(_survey: Path, listed: Path, *_: str) -> str:
+def _list(_dataset: Path, listed: Path, *_: str) -> str:
     return json.dumps(submissions(listed)) if listed.exists() else "No submissions found"
 
 
-def _limits(_survey: Path, _listed: Path, *_: str) -> str:
+def _limits(_dataset: Path, _listed: Path, *_: str) -> str:
     return json.dumps({"numAllowedNow": 5})
 
 
-def _submit(_survey: Path, listed: Path, _slug: str, _file: str, _path: str, _option: str, message: str) -> str:
+def _submit(_dataset: Path, listed: Path, _slug: str, _file: str, _path: str, _option: str, message: str) -> str:
     sent = submissions(listed)
     sent.append({
         "ref": "1000", "status": "COMPLETE", "description": message, "publicScore": "0.87", "privateScore": "0.88",

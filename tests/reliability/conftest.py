@@ -12,22 +12,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from experiments import make_experiment
-from surveys import make_survey
+from helpers.datasets import make_dataset
+from helpers.experiments import make_experiment
 
 from tgs_salt import files
-from tgs_salt.learning.bundle import export
-from tgs_salt.learning.checkpoint import save_model
-from tgs_salt.learning.network import build
+from tgs_salt.inference.bundle import export
+from tgs_salt.models.model_file import save_model
+from tgs_salt.models.tile_model import build
 from tgs_salt.settings import Model, Predict
 
 SIDE = 24
-MODEL = Model(network="article", threads=1, epochs=1)
+MODEL = Model(architecture="article", threads=1, epochs=1)
 
 
 @pytest.fixture(scope="session")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An experiment with a model that was never trained, its bundle, pictures, and a survey in Kaggle's layout."""
+    """An experiment with a model that was never trained, its bundle, pictures, and a dataset in Kaggle's layout."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("everything") / "experiment"
     make_experiment(folder, train=30, test=10, side=SIDE, models=["only"])
@@ -46,7 +46,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("section.png", "section.jpg"):
         cv2.imwrite(str(folder / name), section)
     np.save(folder / "section.npy", section)
-    make_survey(folder / "kaggle", tile_size=32)
+    make_dataset(folder / "kaggle", tile_size=32)
     with zipfile.ZipFile(folder / "kaggle.zip", "w") as outer:
         for path in sorted((folder / "kaggle").iterdir()):
             outer.write(path, path.name)

@@ -30,9 +30,9 @@ from reliability.disk import Disk
 from tgs_salt.cli import main as command_line
 
 MODULES = (
-    "decision.ensemble", "decision.gather", "decision.threshold", "learning.predict", "learning.segment",
-    "learning.train", "report.page", "report.show", "submission.submit", "submission.table", "survey.download",
-    "survey.folds", "survey.pack", "survey.synthesise",
+    "postprocessing.ensemble", "inference.merge_shards", "postprocessing.threshold", "inference.predict",
+    "inference.segment", "training.fit", "report.page", "report.plot_tiles", "kaggle.submit",
+    "postprocessing.submission", "kaggle.download", "data.folds", "data.preprocess", "synthetic.synthesize",
 )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def visible(found: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {
         name: seen
         for name, seen in found
-        if not name.endswith(".part") and not {"resume", f".{lines.SLUG}.download"} & set(Path(name).parts)
+        if not name.endswith(".part") and not {"checkpoints", f".{lines.SLUG}.download"} & set(Path(name).parts)
     }
 
 
@@ -146,7 +146,7 @@ class Attack:
 
 def prepare(done: Path) -> None:
     """What is there before the first command: an archive that a browser has left, a picture of somebody's."""
-    drawn = lines.command_lines()["synthesise"]
+    drawn = lines.command_lines()["synthesize"]
     code, said = run(done, drawn)
     assert code == 0, said
     (done / "dropped").mkdir()
@@ -168,7 +168,7 @@ def main() -> None:
     prepare(done)
     for name, words in every.items():
         if "TILE" in words:
-            words[words.index("TILE")] = (done / "survey/tiles.csv").read_text().split()[1].partition(",")[0]
+            words[words.index("TILE")] = (done / "data/tiles.csv").read_text().split()[1].partition(",")[0]
         if name in left:
             print(json.dumps(Attack(work, name, words, how).carry_out()), flush=True)
         left.discard(name)

@@ -26,8 +26,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import psutil
-import snakes
 import yaml
+from helpers import workflow_runner
 from reliability.contents import results
 
 HOWS = ("job", "snakemake", "everything")
@@ -77,15 +77,15 @@ class Campaign:
             if code == 0:
                 break
             if code > 0:
-                self.judge(folder, said)
-            if "Directory cannot be locked" in said or "could not be locked" in said:
+                self.evaluate_oof(folder, said)
+            if "Directory cannot be fold_lock" in said or "could not be fold_lock" in said:
                 process = self.start(folder, overlay, "--unlock")
                 assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
         else:
             self.problems.append(f"{folder}: not done after {TRIES} runs; the last one said: {said[-2000:]}")
         psutil.wait_procs(orphans, timeout=60)
 
-    def judge(self, folder: Path, said: str) -> None:
+    def evaluate_oof(self, folder: Path, said: str) -> None:
         """Of a run that ended by itself and failed: it may complain of kills and of a trainer that lives on alone."""
         errors = [line for line in said.splitlines() if line.startswith("error: ") and HELD not in line]
         if errors or "Traceback" in said:
@@ -139,13 +139,13 @@ class Campaign:
     def start(self, folder: Path, overlay: Path, *arguments: str) -> int:
         """Snakemake in a process group of its own; its number."""
         request = {
-            "command": snakes.words(folder, overlay, *arguments), "folder": str(folder),
+            "command": workflow_runner.words(folder, overlay, *arguments), "folder": str(folder),
             "jobs": str(folder / "jobs.jsonl"), "output": str(folder / "output.txt"),
         }  # fmt: skip
         child = os.fork()
         if child == 0:
             os.setsid()
-            snakes.be_snakemake(self.snakemake, request)
+            workflow_runner.be_snakemake(self.snakemake, request)
         return child
 
     def summary(self) -> dict[str, Any]:
@@ -188,9 +188,9 @@ def pace(folder: Path) -> float:
 def small(stages: int) -> dict[str, Any]:
     """The tiny experiment of the other tests; or with a second stage that goes on from the first one, and votes."""
     if stages == 1:
-        return snakes.tiny()
-    tuned = {"like": "base", "init_from": "base", "loss": "lovasz"}
-    return snakes.tiny(models={"base": {"epochs": 2}, "tuned": tuned}, ensemble={"models": ["tuned"]})
+        return workflow_runner.tiny()
+    tuned = {"extends": "base", "init_from": "base", "loss": "lovasz"}
+    return workflow_runner.tiny(models={"base": {"epochs": 2}, "tuned": tuned}, ensemble={"models": ["tuned"]})
 
 
 def main() -> None:
@@ -204,7 +204,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     # The campaign's own draws; what it kills has its seeds in its settings.
     draws = random.Random(given.seed)
-    campaign = Campaign(given.work.resolve(), small(given.stages), given.kills, draws, snakes.load_snakemake())
+    campaign = Campaign(given.work.resolve(), small(given.stages), given.kills, draws, workflow_runner.load_snakemake())
     campaign.run(given.peace)
     print(json.dumps(campaign.summary()), flush=True)
     sys.exit(bool(campaign.problems))

@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from kaggle_user import User
-from spoil import (
+from helpers.corruption import (
     Spoil,
     array,
     content,
@@ -31,42 +30,43 @@ from spoil import (
     text,
     torch_file,
 )
+from helpers.kaggle_user import User
 
 OOF = [f"--oof models/only/fold{fold}/oof.npy" for fold in range(3)]
 TEST = [f"--test models/only/fold{fold}/test.npy" for fold in range(3)]
-TABLES = "--tiles survey/tiles.csv --folds folds.csv"
-IMAGES = "--images survey/train_images.npy"
-SURVEY = '{"survey":{"tile_size":32,"source":"directory","directory":"x"}}'
+TABLES = "--tiles data/tiles.csv --folds folds.csv"
+IMAGES = "--images data/train_images.npy"
+DATA = '{"data":{"tile_size":32,"source":"directory","directory":"x"}}'
 COMMANDS = {
-    "pack": f"pack --settings {SURVEY} --source kaggle --output out",
-    "pack zip": f"pack --settings {SURVEY} --source kaggle.zip --output out",
-    "folds": 'folds --settings {"folds":{"count":3}} --tiles survey/tiles.csv --output out/folds.csv',
-    "train": 'train --settings {"model":{"network":"article","epochs":1,"threads":1}} --model only --fold 0 '
-    f"{IMAGES} --masks survey/train_masks.npy {TABLES} --output out/model.pt",
-    "predict": 'predict --settings {"predict":{"engine":"eager"}} --split oof --model models/only/fold0/model.pt '
+    "preprocess": f"preprocess --settings {DATA} --source kaggle --output out",
+    "pack zip": f"preprocess --settings {DATA} --source kaggle.zip --output out",
+    "folds": 'folds --settings {"folds":{"n_splits":3}} --tiles data/tiles.csv --output out/folds.csv',
+    "train": 'train --settings {"model":{"architecture":"article","epochs":1,"threads":1}} --model only --fold 0 '
+    f"{IMAGES} --masks data/train_masks.npy {TABLES} --output out/model.pt",
+    "predict": 'predict --settings {"predict":{"backend":"eager"}} --split oof --model models/only/fold0/model.pt '
     f"{IMAGES} {TABLES} --output out/oof.npy",
-    "ensemble": 'ensemble --settings {"ensemble":{},"folds":{"count":3}} --models only '
-    f"--masks survey/train_masks.npy {TABLES} --output out {' '.join(OOF + TEST)}",
-    "threshold": 'threshold --settings {"ensemble":{},"threshold":{},"folds":{"count":3}} --models only '
-    f"--ensemble ensemble/oof.npy --masks survey/train_masks.npy {TABLES} --output out {' '.join(OOF)}",
-    "submission": "submission --test ensemble/test.npy --decision threshold.json --tiles survey/tiles.csv "
+    "ensemble": 'ensemble --settings {"ensemble":{},"folds":{"n_splits":3}} --models only '
+    f"--masks data/train_masks.npy {TABLES} --output out {' '.join(OOF + TEST)}",
+    "threshold": 'threshold --settings {"ensemble":{},"threshold":{},"folds":{"n_splits":3}} --models only '
+    f"--ensemble ensemble/oof.npy --masks data/train_masks.npy {TABLES} --output out {' '.join(OOF)}",
+    "submission": "submission --test ensemble/test.npy --decision threshold.json --tiles data/tiles.csv "
     "--output out/submission.csv",
-    "check": "check submission.csv sample.csv --tile-size 24",
+    "check": "check-submission submission.csv sample.csv --tile-size 24",
     "submit": "submit --submission submission.csv --tile-size 24 --dry-run --receipt out/submitted.json",
     "status": "status .",
-    "show": "show . t0001 --output out",
+    "show": "plot-tiles . t0001 --output out",
     "export": "export . --output out/bundle.zip",
-    "segment": "segment bundle.zip section.png --output out --write rle",
+    "segment": "segment bundle.zip section.png --output out --format rle",
     "segment jpg": "segment bundle.zip section.jpg --output out",
     "segment npy": "segment bundle.zip section.npy --output out",
-    "settings": "settings mine.yaml",
+    "config": "config mine.yaml",
 }  # fmt: skip
 
 AGAIN = "delete it and run snakemake again."
-FETCH = "mend it, or fetch the survey again."
+FETCH = "mend it, or fetch the dataset again."
 PLAIN = "expected 1 to 200 plain characters (ASCII) without commas, quotes and slashes: rename that tile."
 KAGGLE = "the competition's archive has nothing like it, so none of it is used: get it from Kaggle."
-TILES, FOLDS, OOF0, MODEL = "survey/tiles.csv", "folds.csv", "models/only/fold0/oof.npy", "models/only/fold0/model.pt"
+TILES, FOLDS, OOF0, MODEL = "data/tiles.csv", "folds.csv", "models/only/fold0/oof.npy", "models/only/fold0/model.pt"
 BRING = "bring gray pixels, height x width, scaled to 0..255."
 EXPORT = "write it again with `tgs-salt export`."
 NAMES = "letters, digits, '_', '-' and '.', beginning with a letter or digit"
@@ -143,90 +143,90 @@ def in_index(pattern: str, new: str) -> Spoil:
 
 
 GRAY = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32)
-COLOURS = np.dstack([GRAY % 7, GRAY % 5, GRAY % 3]).astype(np.uint8)
+COLORS = np.dstack([GRAY % 7, GRAY % 5, GRAY % 3]).astype(np.uint8)
 KAGGLE_TABLES: list[tuple[str, str, Spoil, str]] = [
-    ("train.csv of no bytes", "pack", content("kaggle/train.csv", ""),
+    ("train.csv of no bytes", "preprocess", content("kaggle/train.csv", ""),
      "kaggle: train.csv cannot be read (No columns to parse from file); expected a csv with id and rle_mask."),
-    ("train.csv of other bytes", "pack", content("kaggle/train.csv", bytes(range(256))),
+    ("train.csv of other bytes", "preprocess", content("kaggle/train.csv", bytes(range(256))),
      "kaggle: train.csv cannot be read (*); expected a csv with id and rle_mask."),
-    ("train.csv in UTF-16", "pack", content("kaggle/train.csv", "id,rle_mask\na,1 1\n".encode("utf-16")),
+    ("train.csv in UTF-16", "preprocess", content("kaggle/train.csv", "id,rle_mask\na,1 1\n".encode("utf-16")),
      "kaggle: train.csv cannot be read (*); expected a csv with id and rle_mask."),
-    ("sample_submission.csv without rows", "pack", content("kaggle/sample_submission.csv", "id,rle_mask\n"),
+    ("sample_submission.csv without rows", "preprocess", content("kaggle/sample_submission.csv", "id,rle_mask\n"),
      f"kaggle: sample_submission.csv has no rows; {FETCH}"),
-    ("depths.csv without z", "pack", text("kaggle/depths.csv", "id,z", "id,depth"),
+    ("depths.csv without z", "preprocess", text("kaggle/depths.csv", "id,z", "id,depth"),
      "kaggle: depths.csv has no column 'z'; expected id and z."),
-    ("depths.csv with z twice", "pack", text("kaggle/depths.csv", "id,z", "id,z,z"),
+    ("depths.csv with z twice", "preprocess", text("kaggle/depths.csv", "id,z", "id,z,z"),
      "kaggle: depths.csv cannot be read (column 'z' is there twice); expected a csv with id and z."),
-    ("depths.csv with a comma at the end of each row", "pack", text("kaggle/depths.csv", r"(\d)$", r"\1,", 0),
+    ("depths.csv with a comma at the end of each row", "preprocess", text("kaggle/depths.csv", r"(\d)$", r"\1,", 0),
      "kaggle: depths.csv cannot be read (a row is longer than the header); expected a csv with id and z."),
-    ("depths.csv with one row too long", "pack", text("kaggle/depths.csv", r"\n(.*)\n(.*)$", r"\n\1\n\2,7"),
+    ("depths.csv with one row too long", "preprocess", text("kaggle/depths.csv", r"\n(.*)\n(.*)$", r"\n\1\n\2,7"),
      "kaggle: depths.csv cannot be read (*Expected 2 fields in line 3, saw 3); expected a csv with id and z."),
-    ("depths.csv with an open quote", "pack", text("kaggle/depths.csv", r"\n(.*)$", r'\n"\1'),
+    ("depths.csv with an open quote", "preprocess", text("kaggle/depths.csv", r"\n(.*)$", r'\n"\1'),
      "kaggle: depths.csv cannot be read (*EOF inside string*); expected a csv with id and z."),
-    ("a depth that is NaN", "pack", text("kaggle/depths.csv", r",\d+$", ",NaN"),
+    ("a depth that is NaN", "preprocess", text("kaggle/depths.csv", r",\d+$", ",NaN"),
      "kaggle: depths.csv has z 'NaN' for id *; a number is expected."),
-    ("a depth beyond all numbers", "pack", text("kaggle/depths.csv", r",\d+$", ",1e999"),
+    ("a depth beyond all numbers", "preprocess", text("kaggle/depths.csv", r",\d+$", ",1e999"),
      "kaggle: depths.csv has z '1e999' for id *; a number is expected."),
-    ("a depth left out", "pack", text("kaggle/depths.csv", r",\d+$", ","),
+    ("a depth left out", "preprocess", text("kaggle/depths.csv", r",\d+$", ","),
      "kaggle: depths.csv has z '' for id *; a number is expected."),
-    ("an id without a depth", "pack", text("kaggle/depths.csv", r"\n.*$", ""),
+    ("an id without a depth", "preprocess", text("kaggle/depths.csv", r"\n.*$", ""),
      f"kaggle: depths.csv has no depth for id * (1 such in all); {FETCH}"),
-    ("an id twice", "pack", text("kaggle/train.csv", r"\n(.*)$", r"\n\1\n\1"),
+    ("an id twice", "preprocess", text("kaggle/train.csv", r"\n(.*)$", r"\n\1\n\1"),
      "kaggle: train.csv has id * twice; each tile has one row."),
-    ("an id without a picture", "pack", text("kaggle/train.csv", "$", r"\nunknown,"),
+    ("an id without a picture", "preprocess", text("kaggle/train.csv", "$", r"\nunknown,"),
      f"kaggle: 1 of 25 train images are missing in train.zip and test.zip, such as unknown.png; {FETCH}"),
-    ("an id that leads out of the folder", "pack", text("kaggle/train.csv", "$", r"\n../../evil,"),
+    ("an id that leads out of the folder", "preprocess", text("kaggle/train.csv", "$", r"\n../../evil,"),
      f"kaggle: train.csv has id '../../evil'; {PLAIN}"),
-    ("an id with a comma", "pack", text("kaggle/train.csv", "$", r'\n"a,b",'),
+    ("an id with a comma", "preprocess", text("kaggle/train.csv", "$", r'\n"a,b",'),
      f"kaggle: train.csv has id 'a,b'; {PLAIN}"),
-    ("an id that a submission cannot hold", "pack", text("kaggle/depths.csv", "$", r"\nsäll,7"),
+    ("an id that a submission cannot hold", "preprocess", text("kaggle/depths.csv", "$", r"\nsäll,7"),
      f"kaggle: depths.csv has id 'säll'; {PLAIN}"),
-    ("an id of a mebibyte", "pack", text("kaggle/train.csv", "$", r"\n" + "a" * (1 << 20) + ","),
+    ("an id of a mebibyte", "preprocess", text("kaggle/train.csv", "$", r"\n" + "a" * (1 << 20) + ","),
      f"kaggle: train.csv has id '{'a' * 40}'; {PLAIN}"),
 ]  # fmt: skip
 RUNS: list[tuple[str, str, Spoil, str]] = [
-    ("runs: odd", "pack", rle("1 2 3"),
+    ("runs: odd", "preprocess", rle("1 2 3"),
      "kaggle: train.csv, id *: run-length text has 3 numbers, the last '3'; expected pairs of start and length"),
-    ("runs: overlapping", "pack", rle("1 5 3 2"),
+    ("runs: overlapping", "preprocess", rle("1 5 3 2"),
      "kaggle: train.csv, id *: run '3 2' (token 3 of run-length text) overlaps the run '1 5' that it follows"),
-    ("runs: not sorted", "pack", rle("9 2 3 2"),
+    ("runs: not sorted", "preprocess", rle("9 2 3 2"),
      "kaggle: train.csv, id *: run '3 2' (token 3 of run-length text) begins before the run '9 2' that it follows;"
      " sort the runs"),
-    ("runs: beyond the tile", "pack", rle("1024 2"),
+    ("runs: beyond the tile", "preprocess", rle("1024 2"),
      "kaggle: train.csv, id *: run '1024 2' (token 1 of run-length text) ends past the last pixel, 1024,"
      " of a tile of 32 x 32"),
-    ("runs: of no length", "pack", rle("3 0"),
+    ("runs: of no length", "preprocess", rle("3 0"),
      "kaggle: train.csv, id *: token 2 of run-length text, '0', is not a length: it must be positive"),
-    ("runs: of negative length", "pack", rle("3 -4"),
+    ("runs: of negative length", "preprocess", rle("3 -4"),
      "kaggle: train.csv, id *: token 2 of run-length text, '-4', is not a length: it must be positive"),
-    ("runs: from pixel 0", "pack", rle("0 4"),
+    ("runs: from pixel 0", "preprocess", rle("0 4"),
      "kaggle: train.csv, id *: token 1 of run-length text, '0', is not a start: it must be positive"),
-    ("runs: in words", "pack", rle("1 two"),
+    ("runs: in words", "preprocess", rle("1 two"),
      "kaggle: train.csv, id *: token 2 of run-length text, 'two', is not a length: expected plain digits"),
-    ("runs: of a hundred digits", "pack", rle("1 " + "9" * 100),
+    ("runs: of a hundred digits", "preprocess", rle("1 " + "9" * 100),
      f"kaggle: train.csv, id *: token 2 of run-length text, '{'9' * 21}...', is a length beyond any tile"),
-    ("runs: of another mask", "pack", rle("1 1 1024 1"),
+    ("runs: of another mask", "preprocess", rle("1 1 1024 1"),
      "kaggle: the mask picture of * disagrees with its rle_mask in train.csv; one of the two is damaged:"
      f" {FETCH}"),
 ]  # fmt: skip
 PICTURES: list[tuple[str, str, Spoil, str]] = [
-    ("PNG cut short", "pack", member("kaggle/train.zip", "^images/", lambda old: old[:-20]),
+    ("PNG cut short", "preprocess", member("kaggle/train.zip", "^images/", lambda old: old[:-20]),
      f"kaggle: train image *.png is not a whole PNG (* bytes); {FETCH}"),
-    ("PNG of no bytes", "pack", member("kaggle/train.zip", "^images/", lambda old: b""),
+    ("PNG of no bytes", "preprocess", member("kaggle/train.zip", "^images/", lambda old: b""),
      f"kaggle: train image *.png is not a whole PNG (0 bytes); {FETCH}"),
-    ("JPEG called PNG", "pack", picture("images", COLOURS, ".jpg"),
+    ("JPEG called PNG", "preprocess", picture("images", COLORS, ".jpg"),
      f"kaggle: train image *.png is not a whole PNG (* bytes); {FETCH}"),
-    ("PNG of another size", "pack", picture("images", COLOURS[:30]),
-     "kaggle: train image *.png is 32 x 30 pixels, expected 32 x 32 (survey.tile_size)."),
-    ("PNG of 3,600,000,000 pixels", "pack", member("kaggle/train.zip", "^images/", many_pixels),
-     "kaggle: train image *.png is 60,000 x 60,000 pixels, expected 32 x 32 (survey.tile_size)."),
-    ("PNG of 16 bits", "pack", picture("images", np.dstack([GRAY] * 3)),
+    ("PNG of another size", "preprocess", picture("images", COLORS[:30]),
+     "kaggle: train image *.png is 32 x 30 pixels, expected 32 x 32 (data.tile_size)."),
+    ("PNG of 3,600,000,000 pixels", "preprocess", member("kaggle/train.zip", "^images/", many_pixels),
+     "kaggle: train image *.png is 60,000 x 60,000 pixels, expected 32 x 32 (data.tile_size)."),
+    ("PNG of 16 bits", "preprocess", picture("images", np.dstack([GRAY] * 3)),
      "kaggle: train image *.png is not an 8-bit RGB picture, as tiles are."),
-    ("PNG with colours", "pack", picture("images", COLOURS),
-     "kaggle: train image *.png has colours; the three channels of a tile are equal."),
-    ("mask with colours", "pack", picture("masks", COLOURS),
+    ("PNG with colors", "preprocess", picture("images", COLORS),
+     "kaggle: train image *.png has colors; the three channels of a tile are equal."),
+    ("mask with colors", "preprocess", picture("masks", COLORS),
      "kaggle: train mask *.png is not a gray picture, as masks are."),
-    ("mask of many grays", "pack", picture("masks", GRAY),
+    ("mask of many grays", "preprocess", picture("masks", GRAY),
      "kaggle: train mask *.png is not a mask: a mask has 0 and one value for salt."),
     ("section that is text", "segment", content("section.png", "no picture"),
      "section.png: not a picture that OpenCV reads, or not a whole one; bring it as PNG, or as a uint8 .npy array."),
@@ -251,11 +251,11 @@ ZIPS: list[tuple[str, str, Spoil, str]] = [
      "kaggle.zip: not a whole zip (File is not a zip file); fetch it again."),
     ("zip cut short", "pack zip", cut("kaggle.zip"),
      "kaggle.zip: not a whole zip (*); fetch it again."),
-    ("inner zip cut short", "pack", cut("kaggle/test.zip"),
+    ("inner zip cut short", "preprocess", cut("kaggle/test.zip"),
      "kaggle/test.zip: not a whole zip (*); fetch it again."),
     ("zip that leads out of its folder", "pack zip", more("kaggle.zip", "../../evil.csv"),
      f"kaggle.zip: member '../../evil.csv' has a name that may lead out of the archive; {KAGGLE}"),
-    ("inner zip that leads out of its folder", "pack", more("kaggle/test.zip", "/tmp/evil.png"),
+    ("inner zip that leads out of its folder", "preprocess", more("kaggle/test.zip", "/tmp/evil.png"),
      f"kaggle/test.zip: member '/tmp/evil.png' has a name that may lead out of the archive; {KAGGLE}"),
     ("zip with a link", "pack zip", link,
      f"kaggle.zip: member 'depths.csv.zip' is a link or a device; {KAGGLE}"),
@@ -318,10 +318,10 @@ STEPS: list[tuple[str, str, Spoil, str]] = [
     ("array of more bytes than there are", "ensemble",
      header(OOF0, f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({10**30}, 24, 24)}}"),
      f"{OOF0}: not a whole .npy array (*); {AGAIN}"),
-    ("masks of 0 and 255", "threshold", array("survey/train_masks.npy", lambda old: old * np.uint8(255)),
-     f"survey/train_masks.npy: a mask has 0 and 1, found 255; {AGAIN}"),
-    ("masks of 0 and 7 to learn from", "train", array("survey/train_masks.npy", lambda old: old * np.uint8(7)),
-     f"survey/train_masks.npy: a mask has 0 and 1, found 7; {AGAIN}"),
+    ("masks of 0 and 255", "threshold", array("data/train_masks.npy", lambda old: old * np.uint8(255)),
+     f"data/train_masks.npy: a mask has 0 and 1, found 255; {AGAIN}"),
+    ("masks of 0 and 7 to learn from", "train", array("data/train_masks.npy", lambda old: old * np.uint8(7)),
+     f"data/train_masks.npy: a mask has 0 and 1, found 7; {AGAIN}"),
     ("threshold.json cut short", "submission", cut("threshold.json"),
      f"threshold.json: not JSON (*); {AGAIN}"),
     ("threshold.json without a threshold", "submission", record("threshold.json", threshold=...),
@@ -333,7 +333,7 @@ STEPS: list[tuple[str, str, Spoil, str]] = [
     ("threshold.json with an area beyond all tiles", "submission", record("threshold.json", min_area=10**30),
      f"threshold.json: min_area: expected less than 2147483648, found {10**30}; {AGAIN}"),
     ("threshold.json that is a list", "submission", content("threshold.json", "[1, 2]"),
-     f"threshold.json: expected a valid dictionary or instance of Decision, found [1, 2]; {AGAIN}"),
+     f"threshold.json: expected a valid dictionary or instance of ThresholdDecision, found [1, 2]; {AGAIN}"),
     ("threshold.json nested without end", "submission", content("threshold.json", "[" * 100_000),
      f"threshold.json: not JSON (*); {AGAIN}"),
     ("threshold.json without its score", "status", record("threshold.json", score=...),
@@ -364,9 +364,9 @@ MODELS: list[tuple[str, str, Spoil, str]] = [
     ("model.pt for tiles without end", "predict", weights({"tile_size": 10**12}),
      f"{MODEL}: its weights and settings do not fit (tile_size: expected less than or equal to 4096,"
      " found 1000000000000; train this fold again); train this fold again."),
-    ("model.pt with other settings", "predict", weights({"settings": {"network": "article", "epochs": 0}}),
+    ("model.pt with other settings", "predict", weights({"settings": {"architecture": "article", "epochs": 0}}),
      f"{MODEL}: its weights and settings do not fit (epochs: *); train this fold again."),
-    ("model.pt of another network", "predict", weights({"settings": {"network": "article-described"}}),
+    ("model.pt of another network", "predict", weights({"settings": {"architecture": "article-described"}}),
      f"{MODEL}: its weights and settings do not fit (*); train this fold again."),
     ("model.pt with a weight of another shape", "predict", first_weight(torch.zeros(3)),
      f"{MODEL}: its weights and settings do not fit (*size mismatch*); train this fold again."),
@@ -385,7 +385,7 @@ MODELS: list[tuple[str, str, Spoil, str]] = [
     ("bundle with an index that is no JSON", "segment", index("{"),
      f"bundle.zip: not a whole bundle (*); {EXPORT}"),
     ("bundle with an index that is a list", "segment", index("[]"),
-     f"bundle.zip: expected a valid dictionary or instance of Index, found []; {EXPORT}"),
+     f"bundle.zip: expected a valid dictionary or instance of BundleManifest, found []; {EXPORT}"),
     ("bundle of another format", "segment", in_index('"format": 1', '"format": 2'),
      "bundle.zip: bundle format 2, expected 1; export it again."),
     ("bundle without a tile size", "segment", in_index('"tile_size"', '"size"'),
@@ -431,53 +431,53 @@ SUBMISSIONS: list[tuple[str, str, Spoil, str]] = [
      "sample.csv: not a csv table (*); name the competition's sample_submission.csv."),
 ]  # fmt: skip
 SETTINGS: list[tuple[str, str, Spoil, str]] = [
-    ("YAML that is none", "settings", yaml("a: [1"),
+    ("YAML that is none", "config", yaml("a: [1"),
      "mine.yaml: not YAML: *"),
-    ("YAML that is a list", "settings", yaml("- a\n"),
+    ("YAML that is a list", "config", yaml("- a\n"),
      "mine.yaml: expected keys such as `name:` and `models:` at the top."),
-    ("YAML of other bytes", "settings", content("mine.yaml", b"\xff\xfe\x00\x01"),
+    ("YAML of other bytes", "config", content("mine.yaml", b"\xff\xfe\x00\x01"),
      "mine.yaml: not YAML: *"),
-    ("YAML nested without end", "settings", yaml("a: " + "[" * 1000),
+    ("YAML nested without end", "config", yaml("a: " + "[" * 1000),
      "mine.yaml: not YAML: maximum recursion depth exceeded*"),
-    ("YAML with a key twice", "settings", yaml("models: {a: {}}\nname: one\nname: two\n"),
+    ("YAML with a key twice", "config", yaml("models: {a: {}}\nname: one\nname: two\n"),
      "mine.yaml: not YAML: 'name' is there twice*line 3*"),
-    ("YAML of a billion values", "settings",
+    ("YAML of a billion values", "config",
      yaml("a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
          f"a{k}: &a{k} [{','.join([f'*a{k - 1}'] * 10)}]\n" for k in range(1, 10))),
      "configuration: more than 100,000 values; take out aliases (*) within aliases."),
-    ("unknown key", "settings", yaml("models: {a: {}}\nfold: {count: 3}\n"),
+    ("unknown key", "config", yaml("models: {a: {}}\nfold: {n_splits: 3}\n"),
      "fold: unknown key, did you mean folds?"),
-    ("a text for a number", "settings", model(epochs="many"),
+    ("a text for a number", "config", model(epochs="many"),
      "models.a.epochs: expected a whole number, at least 1, found 'many'."),
-    ("a rate that is no number", "settings", model(learning_rate=".nan"),
+    ("a rate that is no number", "config", model(learning_rate=".nan"),
      "models.a.learning_rate: expected a number, above 0, found nan."),
-    ("a number of ten thousand digits", "settings", model(epochs="0x" + "f" * 10_000),
+    ("a number of ten thousand digits", "config", model(epochs="0x" + "f" * 10_000),
      "models.a.epochs: a whole number up to a billion is expected, found a number of thousands of digits."),
-    ("a billion folds", "settings", yaml("models: {a: {}}\nfolds: {count: 1000000000}\n"),
-     "folds.count: expected a whole number, at least 2, at most 1000, found 1000000000."),
-    ("a seed that no library takes", "settings", model(seed=str(2**32)),
+    ("a billion folds", "config", yaml("models: {a: {}}\nfolds: {n_splits: 1000000000}\n"),
+     "folds.n_splits: expected a whole number, at least 2, at most 1000, found 1000000000."),
+    ("a seed that no library takes", "config", model(seed=str(2**32)),
      "models.a.seed: a whole number up to a billion is expected, found 4294967296."),
-    ("a name with a slash", "settings", yaml("name: ../other\nmodels: {a: {}}\n"),
+    ("a name with a slash", "config", yaml("name: ../other\nmodels: {a: {}}\n"),
      f"name: expected {NAMES}, found '../other'."),
-    ("a model's name with a space", "settings", yaml("models: {my model: {}}\n"),
+    ("a model's name with a space", "config", yaml("models: {my model: {}}\n"),
      f"models.my model: expected a name of {NAMES}, found 'my model'."),
-    ("a name that no file can have", "settings", yaml(f"name: {'a' * 300}\nmodels: {{a: {{}}}}\n"),
+    ("a name that no file can have", "config", yaml(f"name: {'a' * 300}\nmodels: {{a: {{}}}}\n"),
      "name: *, found 'a*"),
-    ("models that are like each other", "settings", yaml("models: {a: {like: b}, b: {like: a}}"),
-     "models.a.like: a -> b -> a is a circle."),
-    ("stages in a circle", "settings", yaml("models: {a: {init_from: b}, b: {teacher: a}}"),
+    ("models that are like each other", "config", yaml("models: {a: {extends: b}, b: {extends: a}}"),
+     "models.a.extends: a -> b -> a is a circle."),
+    ("stages in a circle", "config", yaml("models: {a: {init_from: b}, b: {teacher: a}}"),
      "models: a -> b -> a is a circle; a stage can only follow another."),
-    ("a loss that is none", "settings", model(loss="2*mse"),
+    ("a loss that is none", "config", model(loss="2*mse"),
      "models.a.loss: a sum of bce, dice, focal, lovasz, symmetric_lovasz such as '0.2*bce + lovasz' is expected,"
      " found '2*mse'."),
-    ("a network without channels", "settings", model(network="article", channels="3"),
-     "models.a.channels: 3 is for network: unet, found network: article; drop one of them."),
-    ("a decoder too narrow", "settings", model(attention="scse", decoder_channels="[64, 32, 16, 8, 8]"),
+    ("a network without channels", "config", model(architecture="article", depth_channels="true"),
+     "models.a.depth_channels: True is for architecture: unet, found architecture: article; drop one of them."),
+    ("a decoder too narrow", "config", model(decoder_attention="scse", decoder_channels="[64, 32, 16, 8, 8]"),
      "models.a.decoder_channels: scse squeezes to a sixteenth, so widths of at least 16 are needed, found"
      " [64, 32, 16, 8, 8]."),
-    ("an input that is no multiple of 32", "settings", model(input_size="112"),
+    ("an input that is no multiple of 32", "config", model(input_size="112"),
      "models.a.input_size: a multiple of 32 is expected, found 112; change it or drop it."),
-    ("a file that is not there", "settings", lambda: Path("mine.yaml").unlink(),
+    ("a file that is not there", "config", lambda: Path("mine.yaml").unlink(),
      "mine.yaml: cannot be read (No such file or directory); name a configuration file."),
 ]  # fmt: skip
 BAD = [*KAGGLE_TABLES, *RUNS, *PICTURES, *ZIPS, *STEPS, *MODELS, *SUBMISSIONS, *SETTINGS]
@@ -485,7 +485,7 @@ BAD = [*KAGGLE_TABLES, *RUNS, *PICTURES, *ZIPS, *STEPS, *MODELS, *SUBMISSIONS, *
 
 def listing(folder: Path) -> set[Path]:
     """All files; the lock of a training is none of its outputs."""
-    return {path for path in folder.rglob("*") if path.is_file() and "resume" not in path.parts}
+    return {path for path in folder.rglob("*") if path.is_file() and "checkpoints" not in path.parts}
 
 
 @pytest.mark.parametrize(("command", "spoil", "sentence"), [pytest.param(*row[1:], id=row[0]) for row in BAD])
@@ -503,7 +503,7 @@ def test_the_same_commands_take_what_is_not_spoilt(place: Path, user: User, comm
     before = listing(place)
     ended = user.types(*COMMANDS[command].split(" "))
     assert ended.code == 0, ended.said
-    assert (len(listing(place)) > len(before)) == (command not in ("check", "submit", "status", "settings"))
+    assert (len(listing(place)) > len(before)) == (command not in ("check", "submit", "status", "config"))
 
 
 def test_there_are_enough_of_them() -> None:
@@ -522,7 +522,7 @@ FINE = {
 
 @pytest.mark.parametrize("spoil", [pytest.param(spoil, id=name) for name, spoil in FINE.items()])
 def test_the_same_table_in_other_words_is_the_same(place: Path, user: User, spoil: Spoil) -> None:
-    command = COMMANDS["pack"].split(" ")
+    command = COMMANDS["preprocess"].split(" ")
     assert user.types(*command[:-1], "before").code == 0
     spoil()
     assert user.types(*command).code == 0
@@ -532,7 +532,7 @@ def test_the_same_table_in_other_words_is_the_same(place: Path, user: User, spoi
 
 def test_depths_may_be_negative(place: Path, user: User) -> None:
     text("kaggle/depths.csv", r",(\d+)$", r",-\1.5", 0)()
-    assert user.types(*COMMANDS["pack"].split(" ")).code == 0
+    assert user.types(*COMMANDS["preprocess"].split(" ")).code == 0
     depths = dict(line.split(",") for line in Path("kaggle/depths.csv").read_text().splitlines())
     rows = [line.split(",") for line in Path("out/tiles.csv").read_text().splitlines()[1:]]
     assert [float(row[3]) for row in rows] == [float(depths[row[0]]) for row in rows]

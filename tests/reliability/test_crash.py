@@ -23,7 +23,7 @@ def crash(work: Path, how: str, *names: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-DRAWING = ["synthesise"]  # of many moments, and nobody's night
+DRAWING = ["synthesize"]  # of many moments, and nobody's night
 OTHERS = [name for name in CRASHED if name not in DRAWING]
 
 

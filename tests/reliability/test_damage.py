@@ -22,13 +22,13 @@ Damage = Callable[[Path], object]
 # What talks to Kaggle has tests of its own; what is in brackets, and a shard, repeats another line.
 LINES = {name: words for name, words in command_lines().items() if not name.startswith(("download", "submit"))}
 FOLD = "models/m/fold0"
-TABLES = ("survey/tiles.csv", "folds.csv")
+TABLES = ("data/tiles.csv", "folds.csv")
 COUNTED = (*TABLES, "scores.csv")
 # What these commands find by themselves in the folder that they are given.
 FOUND = {
-    "report": (*TABLES, "survey/train_images.npy", "survey/train_masks.npy", "ensemble/oof.npy", "ensemble/test.npy",
+    "report": (*TABLES, "data/train_images.npy", "data/train_masks.npy", "ensemble/oof.npy", "ensemble/test.npy",
                "threshold.json", "scores.csv", f"{FOLD}/history.csv"),
-    "show": (*TABLES, "survey/train_images.npy", "survey/train_masks.npy", "ensemble/oof.npy", "threshold.json"),
+    "show": (*TABLES, "data/train_images.npy", "data/train_masks.npy", "ensemble/oof.npy", "threshold.json"),
     "export": ("threshold.json", "ensemble/weights.json", f"{FOLD}/model.pt"),
 }  # fmt: skip
 
@@ -167,7 +167,7 @@ def filled(words: list[str], folder: Path) -> list[str]:
     """With a tile's id in its place."""
     if "TILE" not in words:
         return words
-    tile = (folder / "survey/tiles.csv").read_text().split()[1].partition(",")[0]
+    tile = (folder / "data/tiles.csv").read_text().split()[1].partition(",")[0]
     return [tile if word == "TILE" else word for word in words]
 
 
@@ -184,5 +184,5 @@ def test_a_damaged_file_is_named_and_nothing_is_overwritten(
     # Where two arrays differ in their sides, either may be the wrong one.
     named = r"\S+\.npy" if damage is narrower and file.endswith(".npy") else re.escape(file)
     assert re.match(rf"error: .*{named}", said.splitlines()[-1]), said
-    after = {path: seen for path, seen in contents(folder).items() if "resume" not in Path(path).parts}
+    after = {path: seen for path, seen in contents(folder).items() if "checkpoints" not in Path(path).parts}
     assert after == before

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import refused, tgs_salt
-from experiments import make_experiment
+from helpers.command_line import refused, tgs_salt
+from helpers.experiments import make_experiment
 from reliability.contents import contents
 
 # The kernel refuses to let a file grow, as a full disk does; it takes no root to ask for that.
@@ -18,10 +18,10 @@ FULL = ("prlimit", "--fsize=1000")
 NO_RIGHTS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
 
 SUBMISSION = (
-    "submission", "--test", "ensemble/test.npy", "--decision", "threshold.json", "--tiles", "survey/tiles.csv",
+    "submission", "--test", "ensemble/test.npy", "--decision", "threshold.json", "--tiles", "data/tiles.csv",
     "--output", "submission.csv",
 )  # fmt: skip
-GATHER = ("gather", "--part", "models/first/fold0/test.npy", "--output", "ensemble/test.npy")
+GATHER = ("merge-shards", "--part", "models/first/fold0/test.npy", "--output", "ensemble/test.npy")
 
 
 @pytest.fixture

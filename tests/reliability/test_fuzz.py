@@ -25,18 +25,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tgs_salt import files
+from tgs_salt.data.csv_tables import read_csv
+from tgs_salt.data.decode import decode_all, tile_problem
+from tgs_salt.data.layout import DatasetSource
+from tgs_salt.data.tiles import read_tiles
 from tgs_salt.errors import UserError
+from tgs_salt.inference.bundle import load_bundle
+from tgs_salt.inference.image_files import Picture
 from tgs_salt.kernels import rle
-from tgs_salt.learning.bundle import load_bundle
-from tgs_salt.learning.checkpoint import load_model
-from tgs_salt.learning.images import Picture
-from tgs_salt.records import Judgement, read_record
+from tgs_salt.models.model_file import load_model
+from tgs_salt.postprocessing.submission import check_rows
+from tgs_salt.records import ThresholdReport, read_record
 from tgs_salt.settings import Settings, load, load_files
-from tgs_salt.submission.table import check_rows
-from tgs_salt.survey.layout import Source
-from tgs_salt.survey.pictures import decode_all, tile_problem
-from tgs_salt.survey.tables import read_csv
-from tgs_salt.survey.tiles import read_tiles
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -200,9 +200,9 @@ def coded(suffix: str, channels: int = 1) -> bytes:
 
 
 def check_tile(folder: Path, edits: Edits) -> None:
-    survey = Source(Path("survey"))
-    survey.pictures["train images"]["a"] = lambda: edited(coded(".png", 3), edits)
-    found = outcome(lambda: decode_all(survey, "train images", ["a"], SIDE, tile_problem, 1))
+    dataset = DatasetSource(Path("data"))
+    dataset.pictures["train images"]["a"] = lambda: edited(coded(".png", 3), edits)
+    found = outcome(lambda: decode_all(dataset, "train images", ["a"], SIDE, tile_problem, 1))
     assert found is None or np.array_equal(found[0], tile()), "a PNG has checksums: other pixels would be damage"
 
 
@@ -265,8 +265,8 @@ def keys_of(section: Any) -> list[str]:
 
 
 KEYS = st.sampled_from(
-    [*keys_of(Settings), *(key for part in ("survey", "folds", "predict", "ensemble", "threshold", "runtime")
-     for key in keys_of(Settings.model_fields[part].annotation)), "epochs", "like", "init_from", "teacher", "augment",
+    [*keys_of(Settings), *(key for part in ("data", "folds", "predict", "ensemble", "threshold", "runtime")
+     for key in keys_of(Settings.model_fields[part].annotation)), "epochs", "extends", "init_from", "teacher", "augment",
      "a", "b"]
 )  # fmt: skip
 VALUES = st.recursive(
@@ -275,7 +275,7 @@ VALUES = st.recursive(
 MODELS = st.dictionaries(
     st.sampled_from(["a", "b", "c"]),
     st.dictionaries(
-        st.sampled_from(["like", "init_from", "teacher", "epochs", "network", "channels", "loss", "average"]),
+        st.sampled_from(["extends", "init_from", "teacher", "epochs", "network", "channels", "loss", "average"]),
         st.sampled_from(["a", "b", "c", "article", 3, "swa", 0.5, None]) | ODD, max_size=3,
     ) | ODD,
     min_size=1, max_size=3,
@@ -319,7 +319,7 @@ def check_record(folder: Path, content: Any) -> None:
         path.write_text(json.dumps(content))
     except ValueError:  # a number that Python does not write
         return
-    found = outcome(lambda: read_record(path, Judgement))
+    found = outcome(lambda: read_record(path, ThresholdReport))
     if found is not None:
         assert (found.threshold, found.min_area, found.folds) == tuple(
             content[key] for key in ("threshold", "min_area", "folds")

@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
-from kaggle_user import User
-from spoil import Harm, pickled, torch_file
+from helpers.corruption import Harm, pickled, torch_file
+from helpers.kaggle_user import User
 
-from tgs_salt.learning.checkpoint import read_torch
-from tgs_salt.learning.resume import Checkpoints
 from tgs_salt.log import logger
-from tgs_salt.signals import Asked
+from tgs_salt.models.model_file import read_torch
+from tgs_salt.signals import StopRequest
+from tgs_salt.training.checkpoints import CheckpointManager
 
 ROOT = Path(__file__).parents[2]
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -56,7 +56,7 @@ def offences(text: str) -> list[str]:
 
 def test_no_source_can_unpickle_a_file() -> None:
     read = sources()
-    assert {"src/tgs_salt/learning/checkpoint.py", "workflow/rules/common.smk", "notebooks/kaggle.ipynb"} <= set(read)
+    assert {"src/tgs_salt/models/model_file.py", "workflow/rules/common.smk", "notebooks/kaggle.ipynb"} <= set(read)
     assert sum(text.count("torch.load(") for text in read.values()) >= 3
     assert {path: bad for path, text in read.items() if (bad := offences(text))} == {}
 
@@ -98,7 +98,7 @@ def test_a_checkpoint_with_code_is_damaged(
     monkeypatch.setattr(logger, "propagate", True)  # a command in this process may have turned it off
     (tmp_path / "checkpoint.pt").write_bytes(inner)
     assert read_torch(tmp_path / "checkpoint.pt") is None
-    assert Checkpoints(tmp_path, {}, 10, Asked()).load() is None
+    assert CheckpointManager(tmp_path, {}, 10, StopRequest()).load() is None
     assert "checkpoint.pt is damaged; starting from the first epoch" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
@@ -106,12 +106,12 @@ def test_a_checkpoint_with_code_is_damaged(
 @pytest.mark.parametrize("inner", [pickled(), torch_file(pickled())], ids=["pickle", "torch"])
 def test_encoder_weights_with_code(place: Path, user: User, inner: bytes) -> None:
     Path("mine.pt").write_bytes(inner)
-    settings = '{"model":{"weights":"mine.pt","encoder":"resnet18","epochs":1,"threads":1}}'
-    files = ("images", "survey/train_images.npy"), ("masks", "survey/train_masks.npy"), ("tiles", "survey/tiles.csv")
+    settings = '{"model":{"encoder_weights":"mine.pt","encoder":"resnet18","epochs":1,"threads":1}}'
+    files = ("images", "data/train_images.npy"), ("masks", "data/train_masks.npy"), ("tiles", "data/tiles.csv")
     named = [word for name, path in (*files, ("folds", "folds.csv")) for word in (f"--{name}", path)]
     ended = user.types(
         "train", "--settings", settings, "--model", "a", "--fold", "0", *named, "--output", "out/model.pt"
     )
     assert ended.code == 1
-    assert ended.error == "models.a.weights: mine.pt is not a torch file of tensors (UnpicklingError)."
+    assert ended.error == "models.a.encoder_weights: mine.pt is not a torch file of tensors (UnpicklingError)."
     assert not Path("harm").exists() and not Path("out/model.pt").exists()

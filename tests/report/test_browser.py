@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, browser
-from experiments import make_experiment
+from helpers.browser import Browser, browser
+from helpers.experiments import make_experiment
 
 from tgs_salt.report.page import page
 
@@ -45,16 +45,16 @@ return [...document.querySelectorAll('body *')].filter(inside)
 """
 # Every piece of text: its size on the screen, and its contrast (WCAG 2) to what lies behind it.
 TEXTS = """
-const channels = colour => colour.match(/[0-9.]+/g).map(Number);
-const luminance = colour => {
+const channels = color => color.match(/[0-9.]+/g).map(Number);
+const luminance = color => {
     const linear = c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-    const [r, g, b] = channels(colour).map(c => linear(c / 255));
+    const [r, g, b] = channels(color).map(c => linear(c / 255));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 };
 const behind = e => {
     for (; e; e = e.parentElement) {
-        const colour = getComputedStyle(e).backgroundColor;
-        if (channels(colour).length === 3) return colour;
+        const color = getComputedStyle(e).backgroundColor;
+        if (channels(color).length === 3) return color;
     }
     return null;
 };
@@ -84,14 +84,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The report of a finished experiment, and of one whose folds still train."""
     folder = tmp_path_factory.mktemp("browser")
     finished = make_experiment(folder / "salt", side=101, train=45, test=12)
-    begun = shutil.copytree(finished, folder / "begun")
+    started = shutil.copytree(finished, folder / "begun")
     for name in ("threshold.json", "ensemble", "submission.csv", "scores.csv"):
-        path = begun / name
+        path = started / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shutil.rmtree(begun / "models/second")
-    for experiment in (finished, begun):
+    shutil.rmtree(started / "models/second")
+    for experiment in (finished, started):
         page(experiment, experiment / "report.html")
-    return {"finished": finished / "report.html", "begun": begun / "report.html"}
+    return {"finished": finished / "report.html", "begun": started / "report.html"}
 
 
 @pytest.mark.parametrize(("width", "dark"), VIEWS, ids=str)

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from experiments import FOLDS, make_experiment
-from pages import Page
+from helpers.experiments import FOLDS, make_experiment
+from helpers.report_parser import Page
 from scipy.stats import ks_2samp
 
 from tgs_salt.errors import UserError
+from tgs_salt.evaluation.experiment import Experiment
+from tgs_salt.evaluation.out_of_fold import evaluate_oof, summarize_test
 from tgs_salt.files import digest
+from tgs_salt.provenance import rule_digest
 from tgs_salt.report import notices, sections
-from tgs_salt.report.artefacts import Experiment
-from tgs_salt.report.judge import judge, on_test
 from tgs_salt.report.page import page
-from tgs_salt.sources import code_of
 
 SECTIONS = {"header", "score", "failures", "tiles", "threshold", "learning", "folds", "submission", "settings"}
 
@@ -82,7 +82,7 @@ def best_pair(probabilities: np.ndarray, truth: np.ndarray, levels: range, areas
 
 def arrays(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     fold = pd.read_csv(folder / "folds.csv")["fold"].to_numpy()
-    return np.load(folder / "ensemble/oof.npy"), np.load(folder / "survey/train_masks.npy") > 0, fold
+    return np.load(folder / "ensemble/oof.npy"), np.load(folder / "data/train_masks.npy") > 0, fold
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_strata_and_calibration(experiment: Path, found: Page, by_hand: pd.DataF
 
 
 def test_folds_and_learning(experiment: Path, found: Page) -> None:
-    folds = pd.read_csv(experiment / "folds.csv").merge(pd.read_csv(experiment / "survey/tiles.csv"), on="id")
+    folds = pd.read_csv(experiment / "folds.csv").merge(pd.read_csv(experiment / "data/tiles.csv"), on="id")
     for fold, own in folds.groupby("fold"):
         wanted = [
             str(len(own)), f"{100 * (own['coverage'] == 0).mean():.1f} %", f"{own['depth_x'].mean():.1f}",
@@ -229,14 +229,14 @@ def test_tiles(experiment: Path, found: Page, by_hand: pd.DataFrame) -> None:
     assert best == list(salt["id"][iou.sort_values(ascending=False, kind="stable").index][: len(best)])
 
     test = np.load(experiment / "ensemble/test.npy").astype(float)
-    doubt = np.minimum(test + 0.5, 255.5 - test).mean(axis=(1, 2)) / 256
+    uncertainty = np.minimum(test + 0.5, 255.5 - test).mean(axis=(1, 2)) / 256
     unsure = re.findall(r"(u\d{4}) depth", rest.split("The most uncertain ")[1])
-    assert unsure == [f"u{k:04d}" for k in np.argsort(-doubt, kind="stable")[: len(unsure)]] and unsure
+    assert unsure == [f"u{k:04d}" for k in np.argsort(-uncertainty, kind="stable")[: len(unsure)]] and unsure
     level = json.loads((experiment / "threshold.json").read_text())["threshold"]
     votes = np.stack([np.load(path) >= level for path in experiment.glob("models/*/fold*/test.npy")])
-    disputed = (votes.any(axis=0) & ~votes.all(axis=0)).mean(axis=(1, 2))
+    disagreement = (votes.any(axis=0) & ~votes.all(axis=0)).mean(axis=(1, 2))
     least = re.findall(r"(u\d{4}) depth", rest.split("The most disputed ")[1].split("The most uncertain ")[0])
-    assert least == [f"u{k:04d}" for k in np.argsort(-disputed, kind="stable")[: len(least)]] and least
+    assert least == [f"u{k:04d}" for k in np.argsort(-disagreement, kind="stable")[: len(least)]] and least
 
 
 def test_the_same_files_give_the_same_page(experiment: Path, found: Page, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_single_fold_is_parted(tmp_path: Path) -> None:
 
 
 def test_a_fixed_pair(tmp_path: Path) -> None:
-    folder = make_experiment(tmp_path / "fixed", decide={"level": 100, "min_area": 9})
+    folder = make_experiment(tmp_path / "fixed", decide={"value": 100, "min_area": 9})
     oof, truth, _ = arrays(folder)
     score = tenths(oof, truth, 100, 9).mean() / 10
     found = read(folder)
@@ -277,17 +277,17 @@ GONE: list[tuple[tuple[str, ...], dict[str, str]]] = [
             "score": "Finish first fold 1",
         },
     ),
-    (("survey/test_images.npy", "models/first/fold1/test.npy"), {"submission": "20 rows, checked"}),
+    (("data/test_images.npy", "models/first/fold1/test.npy"), {"submission": "20 rows, checked"}),
     (
         ("ensemble/oof.npy",),
         {"score": "No score yet", "tiles": "no out-of-fold predictions", "threshold": "No threshold is chosen"},
     ),
     (
-        ("threshold.json", "survey/test_images.npy"),
+        ("threshold.json", "data/test_images.npy"),
         {"score": "No score yet", "failures": "before there is a decision", "submission": "no submission yet"},
     ),
-    (("survey/train_masks.npy", "folds.csv"), {"folds": "There are no folds yet.", "score": "No score yet"}),
-    (("survey", "models"), {"folds": "There are no folds yet.", "learning": "No fold has finished an epoch yet."}),
+    (("data/train_masks.npy", "folds.csv"), {"folds": "There are no folds yet.", "score": "No score yet"}),
+    (("data", "models"), {"folds": "There are no folds yet.", "learning": "No fold has finished an epoch yet."}),
 ]
 
 
@@ -308,8 +308,8 @@ def test_nothing_but_a_folder(tmp_path: Path) -> None:
 
 def test_a_fold_in_training_is_on_the_curves(copy: Path) -> None:
     fold = copy / "models/second/fold2"
-    (fold / "resume").mkdir()
-    (fold / "history.csv").rename(fold / "resume/history.csv")
+    (fold / "checkpoints").mkdir()
+    (fold / "history.csv").rename(fold / "checkpoints/history.csv")
     (fold / "model.pt").unlink()
     found = read(copy)
     assert found.row("learning", "second", "2")[:2] == ["in training", "8"]
@@ -330,12 +330,12 @@ def test_the_receipt(copy: Path) -> None:
 
 def submission(folder: Path) -> sections.Section:
     experiment = Experiment(folder)
-    return sections.submission(experiment, judge(experiment), on_test(experiment))
+    return sections.submission(experiment, evaluate_oof(experiment), summarize_test(experiment))
 
 
 def told(folder: Path) -> str:
     experiment = Experiment(folder)
-    return " ".join(notices.notices(experiment, judge(experiment)))
+    return " ".join(notices.notices(experiment, evaluate_oof(experiment)))
 
 
 def test_notices(copy: Path) -> None:
@@ -344,7 +344,7 @@ def test_notices(copy: Path) -> None:
     assert "1 training and 0 test tiles are blank" in said
     assert "trained again" not in said and "flattered" not in said and "newer" not in said
     settings = json.loads((copy / "settings.json").read_text())
-    settings["models"]["first"]["keep"] = "score"
+    settings["models"]["first"]["keep_weights"] = "best_score"
     settings["models"]["second"]["teacher"] = "stage"
     settings["models"]["stage"] = {"init_from": "first"}
     (copy / "settings.json").write_text(json.dumps(settings))
@@ -353,7 +353,7 @@ def test_notices(copy: Path) -> None:
     os.utime(copy / "threshold.json", (later - 1, later - 1))
     said = told(copy)
     assert "first fold 1 was trained again after its tiles were predicted" in said
-    assert "first looked at the fold that it is scored on (keep: score)" in said
+    assert "first looked at the fold that it is scored on (keep_weights: best_score)" in said
     assert "second learnt from first, so its score is flattered as well" in said
     assert "The decision is newer than submission.csv" in said
 
@@ -364,7 +364,7 @@ def test_folds_that_older_code_has_trained_are_told_at_once(copy: Path) -> None:
             path = copy / "models" / name / "timing.json"
             path.write_text(json.dumps({**json.loads(path.read_text()), **({"code": code} if code else {})}))
 
-    now = code_of("train")
+    now = rule_digest("train")
     stamp(now, "first/fold0", "first/fold2", "second/fold1", "second/fold2")
     # first/fold1 and second/fold0 do not say what trained them.
     assert "older code" not in told(copy)

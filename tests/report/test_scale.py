@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import SOURCE
-from experiments import make_experiment
+from helpers.command_line import SOURCE
+from helpers.experiments import make_experiment
 
 # Runs the command and tells its seconds and its largest memory. Linux hands getrusage's figure on from the process that
 # started this one, so its own is read where there is one.
@@ -35,17 +35,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small experiment of real steps, whose test tiles are then repeated: nobody but the report reads them after."""
     folder = make_experiment(tmp_path_factory.mktemp("scale") / "salt", side=101, train=4000, test=60)
     times = 300
-    for path in (folder / "survey/test_images.npy", folder / "ensemble/test.npy"):
+    for path in (folder / "data/test_images.npy", folder / "ensemble/test.npy"):
         np.save(path, np.tile(np.load(path), (times, 1, 1)))
     predictions = sorted(folder.glob("models/*/fold*/test.npy"))
     np.save(predictions[0], np.tile(np.load(predictions[0]), (times, 1, 1)))
     for path in predictions[1:]:
         path.unlink()
         os.link(predictions[0], path)
-    tiles, *rows = (folder / "survey/tiles.csv").read_text().splitlines()
+    tiles, *rows = (folder / "data/tiles.csv").read_text().splitlines()
     train, test = rows[:4000], [row.split(",") for row in rows[4000:]]
     again = [",".join([f"u{n:06d}", *test[n % 60][1:2], str(n), *test[n % 60][3:]]) for n in range(60 * times)]
-    (folder / "survey/tiles.csv").write_text("\n".join([tiles, *train, *again]) + "\n")
+    (folder / "data/tiles.csv").write_text("\n".join([tiles, *train, *again]) + "\n")
     header, *codes = (folder / "submission.csv").read_text().splitlines()
     sent = [f"u{n:06d},{codes[n % 60].partition(',')[2]}" for n in range(60 * times)]
     (folder / "submission.csv").write_text("\n".join([header, *sent]) + "\n")

@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from commands import SOURCE, tgs_salt
-from experiments import make_experiment
+from helpers.command_line import SOURCE, tgs_salt
+from helpers.experiments import make_experiment
 
 from tgs_salt.errors import UserError
 from tgs_salt.report import status
@@ -40,11 +40,11 @@ def experiment(tmp_path: Path) -> Path:
 
 
 def begin(fold: Path, holder: str, epochs: int) -> None:
-    (fold / "resume").mkdir()
-    (fold / "resume/holder.txt").write_text(holder)
+    (fold / "checkpoints").mkdir()
+    (fold / "checkpoints/holder.txt").write_text(holder)
     lines = (fold / "kept.csv").read_text().splitlines()
     if epochs:
-        (fold / "resume/history.csv").write_text("\n".join(lines[: epochs + 1]) + "\n")
+        (fold / "checkpoints/history.csv").write_text("\n".join(lines[: epochs + 1]) + "\n")
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -67,7 +67,7 @@ def test_each_training_is_told(experiment: Path) -> None:
     table = rows(done.stdout)
     score = (experiment / "models/first/fold0/history.csv").read_text().splitlines()[-1].split(",")[3]
     assert table["first 0"] == ["", f"{float(score):.4f}", "", "8/8", "done, 12 s"]
-    score = (experiment / "models/first/fold2/resume/history.csv").read_text().splitlines()[-1].split(",")[3]
+    score = (experiment / "models/first/fold2/checkpoints/history.csv").read_text().splitlines()[-1].split(",")[3]
     here = f"process {os.getpid()} on {platform.node()}"
     assert table["first 2"] == ["", f"{float(score):.4f}", "", "3/8", f"running: {here}"]
     assert table["second 0"][3:] == ["5/8", "stopped; goes on when run again"]

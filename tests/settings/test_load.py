@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tgs_salt.errors import UserError
-from tgs_salt.settings import Folds, Model, Runtime, Settings, Survey, load, load_files, parse_loss, section
+from tgs_salt.settings import Data, Folds, Model, Runtime, Settings, load, load_files, parse_loss, section
 
 MODELS: dict[str, Any] = {"models": {"a": {}}}
 
@@ -39,7 +39,7 @@ def by_command_line(value: str) -> Any:
         ("learning_rate", "1e-3", 0.001),
         ("learning_rate", ".5", 0.5),
         ("learning_rate", 1, 1.0),
-        ("average", "0", 0.0),
+        ("ema_decay", "0.5", 0.5),
         ("input_size", "128", 128),
         ("input_size", "null", None),
         ("input_size", "None", None),
@@ -59,27 +59,27 @@ def test_texts_serve_as_values(key: str, text: Any, value: Any) -> None:
 def test_what_snakemake_hands_over() -> None:
     config = {
         "name": "x",
-        "folds": by_command_line("{count: 3, use: [0, 2], seed: '4'}"),
+        "folds": by_command_line("{n_splits: 3, selected: [0, 2], seed: '4'}"),
         "models": by_command_line(
-            "{a: {epochs: 2, learning_rate: 1e-3, input_size: null, augment: {flip: 0}}, b: {like: a, init_from: a}}"
+            "{a: {epochs: 2, learning_rate: 1e-3, input_size: null, augment: {hflip: 0}}, b: {extends: a, init_from: a}}"
         ),
         "ensemble": by_command_line("{models: null, weights: {b: 2}}"),
-        "threshold": by_command_line("{level: 128, min_area: search}"),
-        "survey": by_command_line("{source: synthetic, train_tiles: null, test_tiles: 7}"),
+        "threshold": by_command_line("{value: 128, min_area: search}"),
+        "data": by_command_line("{source: synthetic, train_tiles: null, test_tiles: 7}"),
     }
-    assert config["folds"] == {"count": "3", "use": ["0", "2"], "seed": "4"}
+    assert config["folds"] == {"n_splits": "3", "selected": ["0", "2"], "seed": "4"}
     settings = load(config)
-    assert (settings.folds.count, settings.folds.use, settings.folds.seed) == (3, [0, 2], 4)
+    assert (settings.folds.n_splits, settings.folds.selected, settings.folds.seed) == (3, [0, 2], 4)
     assert (settings.models["b"].epochs, settings.models["b"].learning_rate) == (2, 0.001)
-    assert settings.models["b"].augment.flip == 0 and settings.models["b"].input_size is None
+    assert settings.models["b"].augment.hflip == 0 and settings.models["b"].input_size is None
     assert settings.ensemble.models is None and settings.ensemble.weights == {"b": 2}
-    assert (settings.threshold.level, settings.threshold.min_area) == (128, "search")
-    assert (settings.survey.train_tiles, settings.survey.test_tiles) == (600, 7)
+    assert (settings.threshold.value, settings.threshold.min_area) == (128, "search")
+    assert (settings.data.train_tiles, settings.data.test_tiles) == (600, 7)
     assert load(json.loads(json.dumps(settings.model_dump()))) == settings, "what is printed can be read back"
 
 
 def test_settings_do_not_change_and_the_given_mapping_neither() -> None:
-    config = {"models": {"a": {"epochs": 3}, "b": {"like": "a"}}}
+    config = {"models": {"a": {"epochs": 3}, "b": {"extends": "a"}}}
     before = json.dumps(config)
     settings = load(config)
     assert json.dumps(config) == before
@@ -91,35 +91,35 @@ def test_an_empty_model_is_all_defaults() -> None:
     assert load({"models": {"a": None}}).models["a"] == Model()
 
 
-# --- like
+# --- extends
 
 
 def test_like_is_a_chain() -> None:
     models = {
-        "c": {"like": "b", "seed": 9},
-        "b": {"like": "a", "epochs": 7, "augment": {"flip": 0.25}},
+        "c": {"extends": "b", "seed": 9},
+        "b": {"extends": "a", "epochs": 7, "augment": {"hflip": 0.25}},
         "a": {"epochs": 3, "batch_size": 5, "loss": "lovasz", "augment": {"contrast": 0.3}, "init_from": "z"},
         "z": {},
     }
     c = load({"models": models}).models["c"]
-    assert (c.like, c.seed, c.epochs, c.batch_size, c.loss, c.init_from) == ("b", 9, 7, 5, "lovasz", "z")
-    assert (c.augment.flip, c.augment.contrast) == (0.25, 0.1), "a section is taken over whole"
+    assert (c.extends, c.seed, c.epochs, c.batch_size, c.loss, c.init_from) == ("b", 9, 7, 5, "lovasz", "z")
+    assert (c.augment.hflip, c.augment.contrast) == (0.25, 0.1), "a section is taken over whole"
 
 
 def test_like_with_models_named_by_numbers() -> None:
-    models = load({"models": {1: {"epochs": 2}, 2: {"like": "1"}}}).models
+    models = load({"models": {1: {"epochs": 2}, 2: {"extends": "1"}}}).models
     assert models["2"].epochs == 2
 
 
 def test_like_can_be_undone_key_by_key() -> None:
-    models = {"z": {}, "a": {"init_from": "z", "input_size": 128}, "b": {"like": "a", "init_from": None}}
+    models = {"z": {}, "a": {"init_from": "z", "input_size": 128}, "b": {"extends": "a", "init_from": None}}
     b = load({"models": models}).models["b"]
     assert b.init_from is None and b.input_size == 128
 
 
 @pytest.mark.parametrize("nothing", [None, "null", "None", "~"])
 def test_like_nothing(nothing: str | None) -> None:
-    assert load(model(like=nothing, epochs=2)).models["a"].epochs == 2
+    assert load(model(extends=nothing, epochs=2)).models["a"].epochs == 2
 
 
 # --- sentences
@@ -129,16 +129,16 @@ LOSS = "a sum of bce, dice, focal, lovasz, symmetric_lovasz such as '0.2*bce + l
 BAD: list[tuple[dict[str, Any], str]] = [
     # Unknown keys: the full name, and the nearest good one or all that there are.
     ({**MODELS, "fold": {}}, "fold: unknown key, did you mean folds?"),
-    ({**MODELS, "zzz": 1}, "zzz: unknown key; the top level accepts name, survey, folds, models, predict, ensemble,"
+    ({**MODELS, "zzz": 1}, "zzz: unknown key; the top level accepts name, data, folds, models, predict, ensemble,"
      " threshold, runtime."),
-    ({**MODELS, "folds": {"cuont": 3}}, "folds.cuont: unknown key, did you mean folds.count?"),
-    ({**MODELS, "folds": {"zzz": 3}}, "folds.zzz: unknown key; folds accepts count, use, seed."),
+    ({**MODELS, "folds": {"n_spilts": 3}}, "folds.n_spilts: unknown key, did you mean folds.n_splits?"),
+    ({**MODELS, "folds": {"zzz": 3}}, "folds.zzz: unknown key; folds accepts n_splits, selected, seed."),
     (model(epoch=3), "models.a.epoch: unknown key, did you mean models.a.epochs?"),
     (model(lr=3, learning_rat=3), f"models.a.lr: unknown key; models.a accepts {', '.join(Model.model_fields)}."),
-    (model(augment={"flipp": 1}), "models.a.augment.flipp: unknown key, did you mean models.a.augment.flip?"),
+    (model(augment={"flipp": 1}), "models.a.augment.flipp: unknown key, did you mean models.a.augment.hflip?"),
     (model(augment={"vertical": 1}),
-     "models.a.augment.vertical: unknown key; models.a.augment accepts flip, shift, scale, rotation, crop, brightness,"
-     " contrast, noise, cutout."),
+     "models.a.augment.vertical: unknown key; models.a.augment accepts hflip, shift, scale, rotate, crop, brightness,"
+     " contrast, gauss_noise, cutout."),
     ({"model": {"a": {}}}, "model: unknown key, did you mean models?"),
     ({**MODELS, 3: 4}, "3: expected the name of a key, found 3; quote it, or take it out."),
     ({**MODELS, "folds": {True: 4}}, "folds.True: expected the name of a key, found True; quote it, or take it out."),
@@ -146,30 +146,30 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({**MODELS, "name": "a b"}, f"name: expected {NAMES}, found 'a b'."),
     ({**MODELS, "name": "../x"}, f"name: expected {NAMES}, found '../x'."),
     ({**MODELS, "name": 123}, f"name: expected {NAMES}, found 123."),
-    ({**MODELS, "survey": {"source": "kagle"}},
-     "survey.source: expected one of kaggle, directory, synthetic, found 'kagle'."),
-    ({**MODELS, "survey": {"tile_size": 8}},
-     "survey.tile_size: expected a whole number, at least 16, at most 4096, found 8."),
-    ({**MODELS, "survey": {"train_tiles": 0}},
-     "survey.train_tiles: expected a whole number, at least 1 or null, found 0."),
-    ({**MODELS, "survey": {"seed": "-1"}}, "survey.seed: expected a whole number, at least 0, found '-1'."),
-    ({**MODELS, "survey": []}, "survey: expected a section of keys, found []."),
+    ({**MODELS, "data": {"source": "kagle"}},
+     "data.source: expected one of kaggle, directory, synthetic, found 'kagle'."),
+    ({**MODELS, "data": {"tile_size": 8}},
+     "data.tile_size: expected a whole number, at least 16, at most 4096, found 8."),
+    ({**MODELS, "data": {"train_tiles": 0}},
+     "data.train_tiles: expected a whole number, at least 1 or null, found 0."),
+    ({**MODELS, "data": {"seed": "-1"}}, "data.seed: expected a whole number, at least 0, found '-1'."),
+    ({**MODELS, "data": []}, "data: expected a section of keys, found []."),
     ({**MODELS, "folds": None}, "folds: expected a section of keys, found None."),
-    ({**MODELS, "folds": {"count": 1}}, "folds.count: expected a whole number, at least 2, at most 1000, found 1."),
-    ({**MODELS, "folds": {"count": "three"}},
-     "folds.count: expected a whole number, at least 2, at most 1000, found 'three'."),
-    ({**MODELS, "folds": {"count": 2.5}}, "folds.count: expected a whole number, at least 2, at most 1000, found 2.5."),
-    ({**MODELS, "folds": {"count": True}}, "folds.count: a number is expected, not yes or no, found True."),
-    ({**MODELS, "folds": {"use": 0}}, "folds.use: expected a list or null, found 0."),
-    ({**MODELS, "folds": {"use": [0, "x"]}}, "folds.use.1: expected a whole number, at least 0, found 'x'."),
-    (model(network="resnet"),
-     "models.a.network: expected one of unet, article, article-described, found 'resnet'."),
+    ({**MODELS, "folds": {"n_splits": 1}}, "folds.n_splits: expected a whole number, at least 2, at most 1000, found 1."),
+    ({**MODELS, "folds": {"n_splits": "three"}},
+     "folds.n_splits: expected a whole number, at least 2, at most 1000, found 'three'."),
+    ({**MODELS, "folds": {"n_splits": 2.5}}, "folds.n_splits: expected a whole number, at least 2, at most 1000, found 2.5."),
+    ({**MODELS, "folds": {"n_splits": True}}, "folds.n_splits: a number is expected, not yes or no, found True."),
+    ({**MODELS, "folds": {"selected": 0}}, "folds.selected: expected a list or null, found 0."),
+    ({**MODELS, "folds": {"selected": [0, "x"]}}, "folds.selected.1: expected a whole number, at least 0, found 'x'."),
+    (model(architecture="resnet"),
+     "models.a.architecture: expected one of unet, article, article-described, found 'resnet'."),
     (model(encoder=34), "models.a.encoder: expected a name or text, found 34."),
-    (model(fit="crop"), "models.a.fit: expected one of pad, resize, found 'crop'."),
+    (model(resize_mode="crop"), "models.a.resize_mode: expected one of pad, resize, found 'crop'."),
     (model(decoder_channels=[64, 32]), "models.a.decoder_channels: four or five widths are expected, found 2,"
      " found [64, 32]."),
     (model(input_size=112), "models.a.input_size: a multiple of 32 is expected, found 112; change it or drop it."),
-    (model(network="article", input_size=112),
+    (model(architecture="article", input_size=112),
      "models.a.input_size: a multiple of 32 is expected, found 112; change it or drop it."),
     (model(decoder_channels=[64, 48, 0, 24, 16]),
      "models.a.decoder_channels.2: expected a whole number, at least 1, at most 4096, found 0."),
@@ -183,37 +183,37 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (model(loss="1e999*bce"), f"models.a.loss: {LOSS}, found '1e999*bce'."),
     (model(loss="1.2.3*bce"), f"models.a.loss: {LOSS}, found '1.2.3*bce'."),
     (model(loss="-1*bce"), f"models.a.loss: {LOSS}, found '-1*bce'."),
-    (model(channels=2), "models.a.channels: expected one of 1, 3, found 2."),
-    (model(channels=True), "models.a.channels: a number is expected, not yes or no, found True."),
-    (model(attention="se"), "models.a.attention: expected one of none, scse, found 'se'."),
+    (model(depth_channels=2), "models.a.depth_channels: expected true or false, found 2."),
+    (model(channels=3), "models.a.channels: unknown key, did you mean models.a.depth_channels?"),
+    (model(decoder_attention="se"), "models.a.decoder_attention: expected one of none, scse, found 'se'."),
     (model(epochs=0), "models.a.epochs: expected a whole number, at least 1, found 0."),
     (model(epochs="null"), "models.a.epochs: expected a whole number, at least 1, found None."),
     (model(learning_rate=0), "models.a.learning_rate: expected a number, above 0, found 0."),
     (model(learning_rate="nan"), "models.a.learning_rate: expected a number, above 0, found 'nan'."),
     (model(learning_rate=float("inf")), "models.a.learning_rate: expected a number, above 0, found inf."),
     (model(weight_decay=-1), "models.a.weight_decay: expected a number, at least 0, found -1."),
-    (model(average=1), "models.a.average: expected swa or a number, at least 0, below 1, found 1."),
-    (model(average="nan"), "models.a.average: expected swa or a number, at least 0, below 1, found 'nan'."),
-    (model(augment={"flip": 1.5}), "models.a.augment.flip: expected a number, at least 0, at most 1, found 1.5."),
-    (model(augment={"flip": True}), "models.a.augment.flip: a number is expected, not yes or no, found True."),
-    (model(augment={"rotation": 90}),
-     "models.a.augment.rotation: expected a number, at least 0, at most 45, found 90."),
+    (model(ema_decay=1), "models.a.ema_decay: expected a number, above 0, below 1, found 1."),
+    (model(weight_averaging=0.9), "models.a.weight_averaging: expected one of ema, swa, none, found 0.9."),
+    (model(augment={"hflip": 1.5}), "models.a.augment.hflip: expected a number, at least 0, at most 1, found 1.5."),
+    (model(augment={"hflip": True}), "models.a.augment.hflip: a number is expected, not yes or no, found True."),
+    (model(augment={"rotate": 90}),
+     "models.a.augment.rotate: expected a number, at least 0, at most 45, found 90."),
     (model(augment={"crop": 1}), "models.a.augment.crop: expected a number, at least 0, below 1, found 1."),
-    (model(keep="first"), "models.a.keep: expected one of last, score, loss, found 'first'."),
+    (model(keep_weights="first"), "models.a.keep_weights: expected one of last, best_score, best_loss, found 'first'."),
     ({"models": {"float": {"epochs": 0}}}, "models.float.epochs: expected a whole number, at least 1, found 0."),
-    ({**MODELS, "predict": {"tta": "vertical"}}, "predict.tta: expected one of none, horizontal, found 'vertical'."),
+    ({**MODELS, "predict": {"tta": "vertical"}}, "predict.tta: expected one of none, hflip, found 'vertical'."),
     ({**MODELS, "ensemble": {"weights": {"a": 0.5}}},
      "ensemble.weights.a: expected a whole number, at least 1, found 0.5."),
     ({"models": {"int": {}}, "ensemble": {"weights": {"int": 0}}},
      "ensemble.weights.int: expected a whole number, at least 1, found 0."),
     ({**MODELS, "ensemble": {"weights": "serch"}},
      "ensemble.weights: expected a section of keys or search, found 'serch'."),
-    ({**MODELS, "threshold": {"level": "best"}},
-     "threshold.level: expected search or a whole number, at least 0, at most 255, found 'best'."),
-    ({**MODELS, "threshold": {"level": 256}},
-     "threshold.level: expected search or a whole number, at least 0, at most 255, found 256."),
-    ({**MODELS, "threshold": {"level": True}},
-     "threshold.level: expected search or a whole number, at least 0, at most 255, found True."),
+    ({**MODELS, "threshold": {"value": "best"}},
+     "threshold.value: expected search or a whole number, at least 0, at most 255, found 'best'."),
+    ({**MODELS, "threshold": {"value": 256}},
+     "threshold.value: expected search or a whole number, at least 0, at most 255, found 256."),
+    ({**MODELS, "threshold": {"value": True}},
+     "threshold.value: expected search or a whole number, at least 0, at most 255, found True."),
     ({**MODELS, "threshold": {"min_area": -1}},
      "threshold.min_area: expected search or a whole number, at least 0, found -1."),
     ({**MODELS, "runtime": {"log_level": "loud"}},
@@ -224,38 +224,38 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"models": ["a"]}, "models: expected a section of keys, found ['a']."),
     ({"models": {"a": 3}}, "models.a: expected a section of keys, found 3."),
     ({"models": {"a b": {}}}, f"models.a b: expected a name of {NAMES}, found 'a b'."),
-    ({"models": {"a": {"like": "b"}}}, "models.a.like: there is no model 'b'; models are a."),
-    ({"models": {"a": {"like": ["a"]}}}, "models.a.like: there is no model ['a']; models are a."),
-    ({"models": {"a": {"like": "b"}, "b": {"like": "c"}, "c": {}, "d": {"like": "e"}}},
-     "models.d.like: there is no model 'e'; models are a, b, c, d."),
-    ({"models": {1: {}, 2: {"like": 3}}}, "models.2.like: there is no model 3; models are 1, 2."),
-    ({"models": {"a": {"like": "b"}, "b": {"like": "a"}}}, "models.a.like: a -> b -> a is a circle."),
-    (model(like="a"), "models.a.like: a -> a is a circle."),
-    ({"models": {"a": {"like": "b"}, "b": 3}}, "models.b: expected a section of keys, found 3."),
+    ({"models": {"a": {"extends": "b"}}}, "models.a.extends: there is no model 'b'; models are a."),
+    ({"models": {"a": {"extends": ["a"]}}}, "models.a.extends: there is no model ['a']; models are a."),
+    ({"models": {"a": {"extends": "b"}, "b": {"extends": "c"}, "c": {}, "d": {"extends": "e"}}},
+     "models.d.extends: there is no model 'e'; models are a, b, c, d."),
+    ({"models": {1: {}, 2: {"extends": 3}}}, "models.2.extends: there is no model 3; models are 1, 2."),
+    ({"models": {"a": {"extends": "b"}, "b": {"extends": "a"}}}, "models.a.extends: a -> b -> a is a circle."),
+    (model(extends="a"), "models.a.extends: a -> a is a circle."),
+    ({"models": {"a": {"extends": "b"}, "b": 3}}, "models.b: expected a section of keys, found 3."),
     # Across keys.
-    (model(attention="scse", decoder_channels=[64, 48, 32, 16, 8]),
+    (model(decoder_attention="scse", decoder_channels=[64, 48, 32, 16, 8]),
      "models.a.decoder_channels: scse squeezes to a sixteenth, so widths of at least 16 are needed, found"
      " [64, 48, 32, 16, 8]."),
-    (model(network="article", hypercolumn=True),
-     "models.a.hypercolumn: True is for network: unet, found network: article; drop one of them."),
-    ({"models": {"a": {"channels": "3"}, "b": {"like": "a", "network": "article-described"}}},
-     "models.b.channels: 3 is for network: unet, found network: article-described; drop one of them."),
+    (model(architecture="article", hypercolumn=True),
+     "models.a.hypercolumn: True is for architecture: unet, found architecture: article; drop one of them."),
+    ({"models": {"a": {"depth_channels": True}, "b": {"extends": "a", "architecture": "article-described"}}},
+     "models.b.depth_channels: True is for architecture: unet, found architecture: article-described; drop one of them."),
     (model(init_from="b"), "models.a.init_from: there is no model 'b'; models are a."),
     (model(teacher="b"), "models.a.teacher: there is no model 'b'; models are a."),
     (model(init_from="a"), "models: a -> a is a circle; a stage can only follow another."),
     ({"models": {"a": {"init_from": "b"}, "b": {"teacher": "c"}, "c": {"init_from": "a"}}},
      "models: a -> b -> c -> a is a circle; a stage can only follow another."),
-    ({**MODELS, "folds": {"use": [5]}},
-     "folds.use: name each fold once, from 0 to 4 (folds.count is 5), found [5]."),
-    ({**MODELS, "folds": {"count": 3, "use": [0, 3]}},
-     "folds.use: name each fold once, from 0 to 2 (folds.count is 3), found [0, 3]."),
-    ({**MODELS, "folds": {"use": []}}, "folds.use: name each fold once, from 0 to 4 (folds.count is 5), found []."),
-    ({**MODELS, "folds": {"use": [1, 1]}},
-     "folds.use: name each fold once, from 0 to 4 (folds.count is 5), found [1, 1]."),
-    ({**MODELS, "survey": {"source": "directory"}},
-     "survey.directory: name the folder or zip that holds the survey (survey.source: directory)."),
-    ({**MODELS, "survey": {"source": "directory", "directory": ""}},
-     "survey.directory: name the folder or zip that holds the survey (survey.source: directory)."),
+    ({**MODELS, "folds": {"selected": [5]}},
+     "folds.selected: name each fold once, from 0 to 4 (folds.n_splits is 5), found [5]."),
+    ({**MODELS, "folds": {"n_splits": 3, "selected": [0, 3]}},
+     "folds.selected: name each fold once, from 0 to 2 (folds.n_splits is 3), found [0, 3]."),
+    ({**MODELS, "folds": {"selected": []}}, "folds.selected: name each fold once, from 0 to 4 (folds.n_splits is 5), found []."),
+    ({**MODELS, "folds": {"selected": [1, 1]}},
+     "folds.selected: name each fold once, from 0 to 4 (folds.n_splits is 5), found [1, 1]."),
+    ({**MODELS, "data": {"source": "directory"}},
+     "data.directory: name the folder or zip that holds the dataset (data.source: directory)."),
+    ({**MODELS, "data": {"source": "directory", "directory": ""}},
+     "data.directory: name the folder or zip that holds the dataset (data.source: directory)."),
     ({**MODELS, "ensemble": {"models": ["b"]}}, "ensemble.models: there is no model 'b'; models are a."),
     ({**MODELS, "ensemble": {"models": []}},
      "ensemble.models: name at least one model, and each once (for more votes: ensemble.weights)."),
@@ -332,14 +332,14 @@ def test_needed_is_the_closure_of_the_voters(graph: tuple[dict[str, dict[str, st
 
 def test_folds_in_use() -> None:
     assert load({**MODELS}).folds.used == [0, 1, 2, 3, 4]
-    assert load({**MODELS, "folds": {"count": 3, "use": [2, 0]}}).folds.used == [0, 2]
+    assert load({**MODELS, "folds": {"n_splits": 3, "selected": [2, 0]}}).folds.used == [0, 2]
 
 
-# --- the survey's numbers
+# --- the dataset's numbers
 
 
 @pytest.mark.parametrize(
-    ("survey", "counts"),
+    ("dataset", "counts"),
     [
         ({}, (4000, 18000)),
         ({"source": "kaggle", "train_tiles": 3, "test_tiles": None}, (3, 18000)),
@@ -349,8 +349,8 @@ def test_folds_in_use() -> None:
         ({"source": "directory", "directory": "x", "train_tiles": 5}, (5, None)),
     ],
 )
-def test_expected_tiles_of_each_source(survey: dict[str, Any], counts: tuple[int | None, int | None]) -> None:
-    found = load({**MODELS, "survey": survey}).survey
+def test_expected_tiles_of_each_source(dataset: dict[str, Any], counts: tuple[int | None, int | None]) -> None:
+    found = load({**MODELS, "data": dataset}).data
     assert (found.train_tiles, found.test_tiles) == counts
 
 
@@ -358,8 +358,8 @@ def test_expected_tiles_of_each_source(survey: dict[str, Any], counts: tuple[int
 
 
 def test_a_section_of_a_json_literal() -> None:
-    text = json.dumps({"folds": {"count": 3}, "other": 1})
-    assert section(text, "folds", Folds) == Folds(count=3)
+    text = json.dumps({"folds": {"n_splits": 3}, "other": 1})
+    assert section(text, "folds", Folds) == Folds(n_splits=3)
     assert section('{"runtime": {}}', "runtime", Runtime) == Runtime()
 
 
@@ -368,24 +368,24 @@ def test_a_section_of_a_json_literal() -> None:
     [
         ("{", r"--settings: not JSON \(.+\)\."),
         ("[]", r"--settings: expected a JSON object of sections\."),
-        ('{"survy": {}}', r"--settings: no section 'survey', found survy\."),
-        ('{"survey": {"sead": 1}}', r"survey\.sead: unknown key, did you mean survey\.seed\?"),
-        ('{"survey": {"tile_size": 1}}', r"survey\.tile_size: expected a whole number, at least 16.*, found 1\."),
-        ('{"survey": 5}', r"survey: expected a section of keys, found 5\."),
-        ('{"survey": {"source": "directory"}}', r"survey\.directory: name the folder or zip.*\."),
+        ('{"survy": {}}', r"--settings: no section 'data', found survy\."),
+        ('{"data": {"sead": 1}}', r"data\.sead: unknown key, did you mean data\.seed\?"),
+        ('{"data": {"tile_size": 1}}', r"data\.tile_size: expected a whole number, at least 16.*, found 1\."),
+        ('{"data": 5}', r"data: expected a section of keys, found 5\."),
+        ('{"data": {"source": "directory"}}', r"data\.directory: name the folder or zip.*\."),
     ],
 )
 def test_a_bad_json_literal(text: str, sentence: str) -> None:
     with pytest.raises(UserError, match=f"^{sentence}$"):
-        section(text, "survey", Survey)
+        section(text, "data", Data)
 
 
 def test_later_files_go_over_earlier_ones(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("name: one\nfolds: {count: 3, seed: 1}\nmodels:\n  a: {epochs: 2, seed: 5}\n")
-    (tmp_path / "b.yaml").write_text("folds: {count: 4}\nmodels:\n  a: {epochs: 9}\n  b: {like: a}\n")
+    (tmp_path / "a.yaml").write_text("name: one\nfolds: {n_splits: 3, seed: 1}\nmodels:\n  a: {epochs: 2, seed: 5}\n")
+    (tmp_path / "b.yaml").write_text("folds: {n_splits: 4}\nmodels:\n  a: {epochs: 9}\n  b: {extends: a}\n")
     (tmp_path / "c.yaml").write_text("# nothing but a comment\n")
     settings = load_files(tmp_path / "a.yaml", tmp_path / "b.yaml", tmp_path / "c.yaml")
-    assert (settings.name, settings.folds.count, settings.folds.seed) == ("one", 4, 1)
+    assert (settings.name, settings.folds.n_splits, settings.folds.seed) == ("one", 4, 1)
     assert [(m.epochs, m.seed) for m in settings.models.values()] == [(9, 5), (9, 5)]
 
 
@@ -425,8 +425,8 @@ def test_a_sum_of_losses_is_read(terms: dict[str, str | None], plus: str, times:
 # --- anything at all
 
 keys = st.one_of(
-    st.sampled_from(sorted({*Settings.model_fields, *Survey.model_fields, *Folds.model_fields, *Model.model_fields})),
-    st.sampled_from(["a", "b", "models", "level", "min_area", "parts", "weights", "float", "int", "tta", "flip"]),
+    st.sampled_from(sorted({*Settings.model_fields, *Data.model_fields, *Folds.model_fields, *Model.model_fields})),
+    st.sampled_from(["a", "b", "models", "value", "min_area", "inner_splits", "weights", "float", "int", "tta", "hflip"]),
     st.text(max_size=4),
 )
 scalars = st.one_of(
@@ -458,8 +458,8 @@ some_models = st.one_of(
         },
     )
 )
-@example({"models": {"a": {"like": []}}})
-@example({"models": {"a": {"like": {"b": 1}}}})
+@example({"models": {"a": {"extends": []}}})
+@example({"models": {"a": {"extends": {"b": 1}}}})
 @example({"models": {"a": {}}, "ensemble": {"weights": {"a": "1" * 5000}}})
 def test_anything_loads_or_is_refused_in_one_sentence(config: dict[str, Any]) -> None:
     try:

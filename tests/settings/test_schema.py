@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import tgs_salt
+from helpers.command_line import tgs_salt
 
 from tgs_salt.errors import UserError
 from tgs_salt.settings import Settings, json_schema, load, load_files
@@ -45,7 +45,7 @@ def test_there_are_presets() -> None:
 
 
 def test_the_schema_is_what_the_command_prints() -> None:
-    printed = tgs_salt("settings", "--schema")
+    printed = tgs_salt("config", "--schema")
     assert printed.returncode == 0, printed.stderr
     assert printed.stdout == SCHEMA.read_text(), "workflow/config.schema.json is stale: run `make lock` and commit it"
     assert json.loads(printed.stdout) == json_schema()
@@ -71,11 +71,11 @@ def test_configurations_of_the_tree_follow_the_schema(path: Path) -> None:
     "wrong",
     [
         {"fold": {}},
-        {"folds": {"count": 1}},
-        {"models": {"a": {"network": "resnet"}}},
+        {"folds": {"n_splits": 1}},
+        {"models": {"a": {"architecture": "resnet"}}},
         {"models": {"a": {"epoch": 3}}},
         {"models": {"a": {"augment": {"flip": 2}}}},
-        {"threshold": {"level": 256}},
+        {"threshold": {"value": 256}},
         {"ensemble": {"weights": {"a": 0}}},
     ],
 )
@@ -98,7 +98,7 @@ def test_every_key_says_what_it_is() -> None:
 
 
 def test_the_effective_settings_can_be_read_back(tmp_path: Path) -> None:
-    printed = tgs_salt("settings", CONFIG, *PRESETS[:1])
+    printed = tgs_salt("config", CONFIG, *PRESETS[:1])
     assert printed.returncode == 0, printed.stderr
     (tmp_path / "whole.yaml").write_text(printed.stdout)
     assert load_files(tmp_path / "whole.yaml") == load_files(CONFIG, *PRESETS[:1])

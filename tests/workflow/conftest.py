@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import snakes
-from snakes import Finished
+from helpers import workflow_runner
+from helpers.workflow_runner import Finished
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The tiny experiment, run from drawn survey to submission on the CPU."""
+    """The tiny experiment, run from drawn dataset to submission on the CPU."""
     folder = tmp_path_factory.mktemp("finished")
-    experiment = snakes.tiny()
-    run = snakes.run(folder, experiment, "--resources", "gpu=0")
+    experiment = workflow_runner.tiny()
+    run = workflow_runner.run(folder, experiment, "--resources", "gpu=0")
     assert run.code == 0, run.output
     return Finished(folder, experiment, made_by=run)
 
@@ -26,12 +26,12 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Two voters, one that starts from `base` and one that learns from it, and an idle model; made by touch."""
     folder = tmp_path_factory.mktemp("staged")
     stages = {
-        "tuned": {"like": "base", "init_from": "base", "loss": "lovasz", "epochs": 1},
-        "student": {"like": "base", "teacher": "base", "epochs": 1},
-        "idle": {"like": "base", "epochs": 3},
+        "tuned": {"extends": "base", "init_from": "base", "loss": "lovasz", "epochs": 1},
+        "student": {"extends": "base", "teacher": "base", "epochs": 1},
+        "idle": {"extends": "base", "epochs": 3},
     }
-    experiment = snakes.tiny(models=stages, ensemble={"models": ["tuned", "student"]})
-    snakes.finish_by_touch(folder, experiment)
+    experiment = workflow_runner.tiny(models=stages, ensemble={"models": ["tuned", "student"]})
+    workflow_runner.finish_by_touch(folder, experiment)
     return Finished(folder, experiment)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import snakes
-from snakes import Finished, model_file
+from helpers import workflow_runner
+from helpers.workflow_runner import Finished, model_file
 
 Copy = Callable[[Finished], Finished]
 # Times and machines are told in these, and in the logs.
@@ -33,7 +33,7 @@ def contents(results: Path) -> dict[str, bytes]:
 )
 def test_a_run_of_its_own_ends_with_the_same_bytes(tmp_path: Path, finished: Finished, calls: list[list[str]]) -> None:
     for arguments in calls:
-        run = snakes.run(tmp_path, finished.experiment, *arguments, "--resources", "gpu=0")
+        run = workflow_runner.run(tmp_path, finished.experiment, *arguments, "--resources", "gpu=0")
         assert run.code == 0, run.output
     wanted, found = contents(finished.results), contents(tmp_path / "results/tiny")
     assert {"folds.csv", "submission.csv", "models/base/fold0/model.pt", "ensemble/oof.npy"} <= set(wanted)
@@ -43,11 +43,11 @@ def test_a_run_of_its_own_ends_with_the_same_bytes(tmp_path: Path, finished: Fin
 @pytest.mark.slow
 def test_fewer_folds_leave_nothing_of_the_others(copy: Copy, finished: Finished) -> None:
     experiment = copy(finished)
-    for folds in ({"count": 3}, {"count": 2}):
+    for folds in ({"n_splits": 3}, {"n_splits": 2}):
         run = experiment.go_on("--resources", "gpu=0", folds=folds)
         assert run.code == 0, run.output
         told = json.loads((experiment.results / "threshold.json").read_text())["folds"]
-        assert told == list(range(folds["count"]))
+        assert told == list(range(folds["n_splits"]))
     stale = {name for name in contents(experiment.results) if "fold2" in name}
     assert "models/base/fold2/model.pt" in stale, "kept, for who wants it back"
     assert {name: held for name, held in contents(experiment.results).items() if name not in stale} == contents(
@@ -60,8 +60,8 @@ def test_fewer_folds_leave_nothing_of_the_others(copy: Copy, finished: Finished)
 @pytest.mark.slow
 def test_a_fold_out_of_use_has_no_say(copy: Copy, finished: Finished) -> None:
     experiment = copy(finished)
-    run = experiment.go_on("--resources", "gpu=0", folds={"use": [1]})
-    assert run.code == 0 and run.names == snakes.BELOW, run.output
+    run = experiment.go_on("--resources", "gpu=0", folds={"selected": [1]})
+    assert run.code == 0 and run.names == workflow_runner.BELOW, run.output
     assert json.loads((experiment.results / "threshold.json").read_text())["folds"] == [1]
     assert set(pd.read_csv(experiment.results / "scores.csv")["fold"]) == {1}
     assert "base fold 0" not in (experiment.results / "report.html").read_text()

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-import snakes
+from helpers import workflow_runner
 
-FOUR_FOLDS = {"folds": {"count": 4}, "runtime": {"log_level": "debug"}}
+FOUR_FOLDS = {"folds": {"n_splits": 4}, "runtime": {"log_level": "debug"}}
 LEASE = re.compile(r"lease of (pretended-\d), place (\d): from ([\d.]+) to ([\d.]+)")
 
 
@@ -46,8 +46,8 @@ def together(held: list[Lease]) -> int:
 def test_four_folds_on_two_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: int, most: int) -> None:
     monkeypatch.setenv("TGS_SALT_PRETEND_GPUS", "2")
     # Snakemake starts all four: the limit that matches the machine was forgotten.
-    experiment = snakes.tiny(**snakes.merged(FOUR_FOLDS, {"runtime": {"slots_per_device": slots}}))
-    done = snakes.run(tmp_path, experiment, "--until", "predict", "--cores", "4", "--resources", "gpu=4")
+    experiment = workflow_runner.tiny(**workflow_runner.merged(FOUR_FOLDS, {"runtime": {"jobs_per_gpu": slots}}))
+    done = workflow_runner.run(tmp_path, experiment, "--until", "predict", "--cores", "4", "--resources", "gpu=4")
     assert done.code == 0, done.output
     held = leases(tmp_path)
     assert len(held) == 12, "four trainings and eight predictions"
@@ -65,16 +65,16 @@ def test_a_killed_training_frees_its_device_and_goes_on_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TGS_SALT_PRETEND_GPUS", "1")
-    experiment = snakes.tiny(models={"base": {"epochs": 12}}, runtime={"log_level": "debug"})
-    model = [snakes.model_file("base", fold) for fold in (0, 1)]
+    experiment = workflow_runner.tiny(models={"base": {"epochs": 12}}, runtime={"log_level": "debug"})
+    model = [workflow_runner.model_file("base", fold) for fold in (0, 1)]
     with ThreadPoolExecutor() as pool:
-        running = pool.submit(snakes.run, tmp_path, experiment, *model, "--resources", "gpu=2")
+        running = pool.submit(workflow_runner.run, tmp_path, experiment, *model, "--resources", "gpu=2")
         while not (victims := list(_trainings_with_a_checkpoint(tmp_path))) and not running.done():
             time.sleep(0.02)
         os.kill(victims[0], signal.SIGKILL)
         assert running.result().code == 1
     assert sum((tmp_path / path).exists() for path in model) == 1, "the training that waited got the device"
-    again = snakes.run(tmp_path, experiment, *model, "--resources", "gpu=1")
+    again = workflow_runner.run(tmp_path, experiment, *model, "--resources", "gpu=1")
     assert again.code == 0 and len(again.names) == 1, again.output
     assert re.search(r"going on after epoch \d+ of 12", again.output)
 
@@ -88,5 +88,5 @@ def _trainings_with_a_checkpoint(folder: Path) -> Iterator[int]:
             continue
         if command[1:4] == ["-m", "tgs_salt", "train"]:
             output = folder / command[command.index("--output") + 1]
-            if output.with_name("resume").joinpath("checkpoint.pt").exists():
+            if output.with_name("checkpoints").joinpath("checkpoint.pt").exists():
                 yield process.pid

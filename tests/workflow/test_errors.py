@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import snakes
 import yaml
-from snakes import Finished, model_file
+from helpers import workflow_runner
+from helpers.workflow_runner import Finished, model_file
 
 Copy = Callable[[Finished], Finished]
 
 
-def told(run: snakes.Run) -> str:
+def told(run: workflow_runner.Run) -> str:
     """What a failed run says, in one line; it may not be a traceback."""
     assert run.code != 0, run.output
     assert "Traceback" not in run.output, run.output
@@ -26,43 +26,46 @@ def told(run: snakes.Run) -> str:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"treshold": {"level": 128}}, "treshold: unknown key, did you mean threshold?"),
+        ({"treshold": {"value": 128}}, "treshold: unknown key, did you mean threshold?"),
         ({"models": {"base": {"epochz": 3}}}, "models.base.epochz: unknown key, did you mean models.base.epochs?"),
-        ({"folds": {"count": 1}}, "folds.count: expected a whole number, at least 2, at most 1000, found 1."),
-        ({"folds": {"use": [2]}}, "folds.use: name each fold once, from 0 to 1 (folds.count is 2), found [2]."),
-        ({"survey": {"source": "directory"}}, "survey.directory: name the folder or zip that holds the survey"),
-        ({"survey": {"source": "directory", "directory": "nowhere"}}, "there is no folder or zip nowhere"),
+        ({"folds": {"n_splits": 1}}, "folds.n_splits: expected a whole number, at least 2, at most 1000, found 1."),
+        (
+            {"folds": {"selected": [2]}},
+            "folds.selected: name each fold once, from 0 to 1 (folds.n_splits is 2), found [2].",
+        ),
+        ({"data": {"source": "directory"}}, "data.directory: name the folder or zip that holds the dataset"),
+        ({"data": {"source": "directory", "directory": "nowhere"}}, "there is no folder or zip nowhere"),
         ({"ensemble": {"models": ["bass"]}}, "ensemble.models: there is no model 'bass'; models are"),
         ({"models": {"base": {"init_from": "base"}}}, "base -> base is a circle"),
     ],
     ids=lambda value: None if isinstance(value, dict) else re.sub(r"[^\w.]+", " ", value)[:30].strip(),
 )
 def test_a_wrong_configuration_is_told_at_once(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
-    wrong = snakes.dry_run(tmp_path, snakes.tiny(**changes))
+    wrong = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(**changes))
     assert sentence in told(wrong)
     assert not wrong.jobs and not (tmp_path / "results").exists()
 
 
 def test_a_wrong_key_on_the_command_line(tmp_path: Path) -> None:
-    wrong = snakes.dry_run(tmp_path, snakes.tiny(), "--config", "runtme={'log_level': 'info'}")
+    wrong = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(), "--config", "runtme={'log_level': 'info'}")
     assert "runtme: unknown key, did you mean runtime?" in told(wrong)
-    wrong = snakes.dry_run(tmp_path, snakes.tiny(), "--config", "folds={'cuont': 3}")
-    assert "folds.cuont: unknown key, did you mean folds.count?" in told(wrong)
+    wrong = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(), "--config", "folds={'n_spilts': 3}")
+    assert "folds.n_spilts: unknown key, did you mean folds.n_splits?" in told(wrong)
 
 
 def test_nested_values_on_the_command_line(tmp_path: Path) -> None:
     # Snakemake hands them over as strings, and merges them.
-    values = ["--config", "folds={'count': 3, 'use': [0, 2]}", "models={'base': {'learning_rate': 1e-4}}"]
-    fresh = snakes.dry_run(tmp_path, snakes.tiny(), *values)
+    values = ["--config", "folds={'n_splits': 3, 'selected': [0, 2]}", "models={'base': {'learning_rate': 1e-4}}"]
+    fresh = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(), *values)
     assert fresh.code == 0, fresh.output
-    assert {name for name in fresh.names if name.startswith("train")} == snakes.trains("base", folds=[0, 2])
+    assert {name for name in fresh.names if name.startswith("train")} == workflow_runner.trains("base", folds=[0, 2])
 
 
 def test_an_experiment_may_lie_anywhere(tmp_path: Path) -> None:
     overlay = tmp_path / "my experiments" / "tiny.yaml"
     overlay.parent.mkdir()
-    overlay.write_text(yaml.safe_dump(snakes.tiny(name="spaced")))
-    fresh = snakes.dry_run(tmp_path / "a folder", overlay)
+    overlay.write_text(yaml.safe_dump(workflow_runner.tiny(name="spaced")))
+    fresh = workflow_runner.dry_run(tmp_path / "a folder", overlay)
     assert fresh.code == 0, fresh.output
     assert "results/spaced/submission.csv" in {path for job in fresh.jobs for path in job.output}
 
@@ -83,7 +86,7 @@ def test_a_gpu_that_is_not_there(copy: Copy, finished: Finished) -> None:
 
 @pytest.mark.slow
 def test_an_encoder_that_does_not_exist(copy: Copy, finished: Finished) -> None:
-    network = {"network": "unet", "encoder": "resnet43", "weights": "none"}
+    network = {"architecture": "unet", "encoder": "resnet43", "encoder_weights": "none"}
     wrong = copy(finished)
     failed = wrong.go_on(model_file("base", 0), "--resources", "gpu=0", models={"base": network})
     said = told(failed)
@@ -93,16 +96,16 @@ def test_an_encoder_that_does_not_exist(copy: Copy, finished: Finished) -> None:
     assert log[-1].startswith("error: ") and "resnet43" in log[-1]
 
 
-def test_a_survey_with_a_tile_without_depth(tmp_path: Path, finished: Finished) -> None:
+def test_a_dataset_with_a_tile_without_depth(tmp_path: Path, finished: Finished) -> None:
     (drawn,) = (finished.folder / "data").iterdir()
-    survey = shutil.copytree(drawn, tmp_path / "survey")
-    lines = (survey / "train.csv").read_text().splitlines()
+    dataset = shutil.copytree(drawn, tmp_path / "data")
+    lines = (dataset / "train.csv").read_text().splitlines()
     tile = lines[1].partition(",")[0]
-    depths = (survey / "depths.csv").read_text().splitlines()
-    (survey / "depths.csv").write_text("\n".join(line for line in depths if not line.startswith(tile)) + "\n")
-    place = {"source": "directory", "directory": str(survey)}
-    failed = snakes.run(tmp_path, snakes.tiny(survey=place), "--resources", "gpu=0")
-    assert failed.names == {"pack"}
+    depths = (dataset / "depths.csv").read_text().splitlines()
+    (dataset / "depths.csv").write_text("\n".join(line for line in depths if not line.startswith(tile)) + "\n")
+    place = {"source": "directory", "directory": str(dataset)}
+    failed = workflow_runner.run(tmp_path, workflow_runner.tiny(data=place), "--resources", "gpu=0")
+    assert failed.names == {"preprocess"}
     said = told(failed)
     assert re.search(rf"error: \S+: depths\.csv has no depth for .*{tile}", said), said[-2000:]
-    assert not (tmp_path / "results/tiny/survey/tiles.csv").exists()
+    assert not (tmp_path / "results/tiny/data/tiles.csv").exists()

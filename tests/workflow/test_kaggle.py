@@ -8,26 +8,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import snakes
-from kaggle_server import KEY, SLUG, KaggleServer
-from surveys import as_outer_zip, make_survey, unpack
+from helpers import workflow_runner
+from helpers.datasets import as_outer_zip, make_dataset, unpack
+from helpers.kaggle_server import KEY, SLUG, KaggleServer
 
-KAGGLE = snakes.tiny(survey={"source": "kaggle"})
+KAGGLE = workflow_runner.tiny(data={"source": "kaggle"})
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleServer]:
-    survey = make_survey(tmp_path / "survey", train_tiles=24, test_tiles=8, tile_size=32)
+    dataset = make_dataset(tmp_path / "data", train_tiles=24, test_tiles=8, tile_size=32)
     with KaggleServer() as server:
         server.stand_in(monkeypatch, tmp_path / "home")
-        server.archive = as_outer_zip(survey, tmp_path / "outer.zip").read_bytes()
+        server.archive = as_outer_zip(dataset, tmp_path / "outer.zip").read_bytes()
         yield server
 
 
 @pytest.mark.slow
 def test_from_the_download_to_the_receipt(server: KaggleServer, tmp_path: Path) -> None:
     folder, results = tmp_path / "work", tmp_path / "work" / "results" / "tiny"
-    made = snakes.run(folder, KAGGLE, "--resources", "gpu=0")
+    made = workflow_runner.run(folder, KAGGLE, "--resources", "gpu=0")
     assert made.code == 0, made.output
     assert "download" in made.names and "send" not in made.names
     assert server.requests == ["DownloadDataFiles", "bundle"]
@@ -35,7 +35,7 @@ def test_from_the_download_to_the_receipt(server: KaggleServer, tmp_path: Path) 
     assert f"kaggle competitions submit -c {SLUG} -f {file} -m tgs-salt:" in made.output
 
     server.states.insert(0, {"status": "PENDING"})
-    sent = snakes.run(folder, KAGGLE, "submit", "--resources", "gpu=0")
+    sent = workflow_runner.run(folder, KAGGLE, "submit", "--resources", "gpu=0")
     assert sent.code == 0, sent.output
     assert sent.names == {"send"}
     assert "public score 0.87, private score 0.88" in sent.output
@@ -44,10 +44,10 @@ def test_from_the_download_to_the_receipt(server: KaggleServer, tmp_path: Path) 
     assert receipt["message"] in made.output, "the command for people sends the same message"
 
     asked = len(server.requests)
-    assert snakes.run(folder, KAGGLE, "submit", "--resources", "gpu=0").names == set()
+    assert workflow_runner.run(folder, KAGGLE, "submit", "--resources", "gpu=0").names == set()
     assert len(server.requests) == asked
     # Snakemake removes the receipt before it sends again; the list knows.
-    again = snakes.run(folder, KAGGLE, "submit", "--resources", "gpu=0", "--forcerun", "send")
+    again = workflow_runner.run(folder, KAGGLE, "submit", "--resources", "gpu=0", "--forcerun", "send")
     assert again.code == 0, again.output
     assert server.requests[asked:] == ["ListSubmissions"]
     assert server.count("CreateSubmission") == 1
@@ -68,14 +68,14 @@ def test_a_notebooks_mount_is_read_in_place(
     monkeypatch.setenv("TGS_SALT_KAGGLE_INPUT", str(tmp_path / "input"))
     mount = tmp_path / "input" / f"{below}{SLUG}"
     mount.parent.mkdir(parents=True)
-    shutil.move(tmp_path / "survey", mount)
+    shutil.move(tmp_path / "data", mount)
     if unpacked:
         unpack(mount)
     before = sorted(tmp_path.joinpath("input").rglob("*"))
-    packed = snakes.run(tmp_path / "work", KAGGLE, "results/tiny/survey/tiles.csv")
+    packed = workflow_runner.run(tmp_path / "work", KAGGLE, "results/tiny/data/tiles.csv")
     assert packed.code == 0, packed.output
-    assert packed.names == {"pack"}
-    log = (tmp_path / "work" / "results" / "tiny" / "survey" / "pack.log").read_text()
+    assert packed.names == {"preprocess"}
+    log = (tmp_path / "work" / "results" / "tiny" / "data" / "preprocess.log").read_text()
     assert f"found {mount}: 24 train images, 24 train masks, 8 test images in" in log
     assert sorted(tmp_path.joinpath("input").rglob("*")) == before
     assert server.requests == []

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import snakes
+from helpers import workflow_runner
+from helpers.workflow_runner import Finished, model_file
 from reliability.contents import results
 from reliability.kills import jobs
-from snakes import Finished, model_file
 
 Copy = Callable[[Finished], Finished]
 KILLS = Path(__file__).parents[1] / "reliability" / "kills.py"
@@ -48,7 +48,7 @@ def test_two_runs_at_once(copy: Copy, finished: Finished) -> None:
     one = copy(finished)
     (one.results / "submission.csv").unlink()
     # As a trainer leaves it that outlived its Snakemake and finished a fold that the next one had given up.
-    left = one.results / "models/base/fold0/resume/checkpoint.pt"
+    left = one.results / "models/base/fold0/checkpoints/checkpoint.pt"
     left.parent.mkdir()
     left.write_text("a finished training")
     assert one.dry_run().names == {"submission", "report"}
@@ -56,21 +56,21 @@ def test_two_runs_at_once(copy: Copy, finished: Finished) -> None:
         first = pool.submit(one.go_on, *CPU)
         while not list(one.folder.glob(".snakemake/locks/*")) and not first.done():
             time.sleep(0.01)
-        second = snakes.run(one.folder, one.experiment, *CPU, quick=True)
+        second = workflow_runner.run(one.folder, one.experiment, *CPU, quick=True)
     assert second.code != 0 and not second.jobs
-    assert "Directory cannot be locked" in second.output and "--unlock" in second.output
+    assert "Directory cannot be fold_lock" in second.output and "--unlock" in second.output
     assert first.result().code == 0, first.result().output
     assert results(one.folder) == results(finished.folder)
 
 
 @pytest.mark.slow
 def test_a_trainer_that_outlives_its_snakemake_holds_its_fold(tmp_path: Path) -> None:
-    model, experiment = model_file("base", 0), snakes.tiny(models={"base": {"epochs": 12}})
-    assert snakes.run(tmp_path / "peace", experiment, model, *CPU).code == 0
+    model, experiment = model_file("base", 0), workflow_runner.tiny(models={"base": {"epochs": 12}})
+    assert workflow_runner.run(tmp_path / "peace", experiment, model, *CPU).code == 0
     folder = tmp_path / "killed"
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(snakes.run, folder, experiment, model, *CPU)
-        held = folder / model_file("base", 0).replace("model.pt", "resume/checkpoint.pt")
+        first = pool.submit(workflow_runner.run, folder, experiment, model, *CPU)
+        held = folder / model_file("base", 0).replace("model.pt", "checkpoints/checkpoint.pt")
         while not held.exists() and not first.done():
             time.sleep(0.005)
         (trainer,) = (job for job, name in jobs(os.getpid()) if name == "train")
@@ -78,16 +78,16 @@ def test_a_trainer_that_outlives_its_snakemake_holds_its_fold(tmp_path: Path) ->
         snakemake = next(one for one in trainer.parents() if "snakemake" in one.cmdline())
         snakemake.kill()
         assert first.result().code == -signal.SIGKILL
-    assert "Directory cannot be locked" in snakes.run(folder, experiment, model, *CPU).output
-    assert snakes.run(folder, experiment, "--unlock").code == 0
-    second = snakes.run(folder, experiment, model, *CPU)
+    assert "Directory cannot be fold_lock" in workflow_runner.run(folder, experiment, model, *CPU).output
+    assert workflow_runner.run(folder, experiment, "--unlock").code == 0
+    second = workflow_runner.run(folder, experiment, model, *CPU)
     assert second.code == 1
     assert f"process {trainer.pid} on" in second.output
     assert "is training this fold; wait for it, or stop it, and run the same command again." in second.output
     trainer.resume()
     psutil.wait_procs([trainer], timeout=120)
     # The second run gave the job up and forgot it, so weights that came after that are taken as they are.
-    third = snakes.run(folder, experiment, model, *CPU)
+    third = workflow_runner.run(folder, experiment, model, *CPU)
     assert third.code == 0 and not third.jobs, third.output
-    found = {name: seen for name, seen in results(folder).items() if "/resume/" not in name}
+    found = {name: seen for name, seen in results(folder).items() if "/checkpoints/" not in name}
     assert found == results(tmp_path / "peace")

@@ -6,15 +6,15 @@ import json
 from collections.abc import Callable
 
 import pytest
-from snakes import Finished, model_file
+from helpers.workflow_runner import Finished, model_file
 
 Copy = Callable[[Finished], Finished]
 FOLD = "models/base/fold0"
 SHARDED = {"predict": {"shards": 2}}
 # By rule: a file that it reads, what is asked for, the log, and settings that make the rule exist.
 DAMAGED = {
-    "folds": ("survey/tiles.csv", "folds.csv", "folds.log", {}),
-    "train": ("survey/train_masks.npy", f"{FOLD}/model.pt", f"{FOLD}/train.log", {}),
+    "folds": ("data/tiles.csv", "folds.csv", "folds.log", {}),
+    "train": ("data/train_masks.npy", f"{FOLD}/model.pt", f"{FOLD}/train.log", {}),
     "predict": (f"{FOLD}/model.pt", f"{FOLD}/oof.npy", f"{FOLD}/predict_oof.log", {}),
     "predict_shard": (f"{FOLD}/model.pt", f"{FOLD}/test.npy", f"{FOLD}/test/0-of-2.log", SHARDED),
     "ensemble": (f"{FOLD}/oof.npy", "ensemble/oof.npy", "ensemble/ensemble.log", {}),
@@ -47,7 +47,11 @@ def test_models_that_nobody_needs_are_told_before_a_run_and_after(finished: Fini
     output = finished.made_by.output
     assert output.count(f"{sentence}unet, lovasz\n") == 2
     assert output.index(sentence) < output.index("Building DAG") < output.rindex(sentence)
-    idle = {"mine": {"like": "base"}, "start": {"like": "base"}, "tuned": {"like": "base", "init_from": "start"}}
+    idle = {
+        "mine": {"extends": "base"},
+        "start": {"extends": "base"},
+        "tuned": {"extends": "base", "init_from": "start"},
+    }
     planned = finished.dry_run(models=idle, ensemble={"models": ["base", "tuned"]})
     assert "(ensemble.models: base, tuned) nor does a voter start or learn from them: unet, lovasz, mine\n" in (
         planned.output

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import snakes
 import yaml
+from helpers import workflow_runner
 
-PROFILES = sorted((snakes.ROOT / "profiles").glob("*/profile.yaml"))
-RULES = "\n".join(path.read_text() for path in (snakes.ROOT / "workflow/rules").glob("*.smk"))
+PROFILES = sorted((workflow_runner.ROOT / "profiles").glob("*/profile.yaml"))
+RULES = "\n".join(path.read_text() for path in (workflow_runner.ROOT / "workflow/rules").glob("*.smk"))
 BLOCKS = {block.split(":", 1)[0]: block for block in re.split(r"^ *rule ", RULES, flags=re.MULTILINE)[1:]}
 ON_A_GPU = {name for name, block in BLOCKS.items() if re.search(r"^ +gpu=1,$", block, re.MULTILINE)}
 
@@ -37,11 +37,11 @@ def test_every_key_is_an_option(path: Path) -> None:
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])
 def test_a_cluster_s_profile_names_every_rule_with_a_gpu(name: str) -> None:
     assert {"train", "predict", "predict_shard"} == ON_A_GPU
-    assert set(read(snakes.ROOT / f"profiles/{name}/profile.yaml")["set-resources"]) >= ON_A_GPU
+    assert set(read(workflow_runner.ROOT / f"profiles/{name}/profile.yaml")["set-resources"]) >= ON_A_GPU
 
 
 def test_kubernetes_knows_the_maker_and_writes_limits() -> None:
-    profile = read(snakes.ROOT / "profiles/kubernetes/profile.yaml")
+    profile = read(workflow_runner.ROOT / "profiles/kubernetes/profile.yaml")
     for rule in ON_A_GPU:
         wanted = profile["set-resources"][rule]
         assert wanted["gpu_manufacturer"] == "nvidia" and wanted["scale"] == 0
@@ -53,8 +53,8 @@ def test_kubernetes_knows_the_maker_and_writes_limits() -> None:
 
 def test_the_jobs_of_a_profile(tmp_path: Path) -> None:
     """Snakemake itself takes the slurm profile, and its expressions for memory."""
-    path = str(snakes.ROOT / "profiles/slurm")
-    planned = snakes.dry_run(tmp_path, snakes.tiny(), "--workflow-profile", path)
+    path = str(workflow_runner.ROOT / "profiles/slurm")
+    planned = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(), "--workflow-profile", path)
     assert planned.code == 0, planned.output
     asked: dict[str, set[str]] = {}
     for rule, resources in re.findall(

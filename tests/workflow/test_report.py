@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable
 
 import pytest
-import snakes
-from pages import Page
-from snakes import Finished
+from helpers import workflow_runner
+from helpers.report_parser import Page
+from helpers.workflow_runner import Finished
 
 Copy = Callable[[Finished], Finished]
 
@@ -17,7 +17,7 @@ Copy = Callable[[Finished], Finished]
 def test_settings_are_written_down(finished: Finished) -> None:
     written = json.loads((finished.results / "settings.json").read_text())
     assert set(written["models"]) == {"base"}, "models that nobody needs are left out"
-    assert written["models"]["base"]["epochs"] == 1 and written["folds"]["count"] == 2
+    assert written["models"]["base"]["epochs"] == 1 and written["folds"]["n_splits"] == 2
     assert "runtime" not in written
 
 
@@ -47,10 +47,10 @@ def test_a_receipt_refreshes_the_page_and_reruns_nothing(copy: Copy, finished: F
 
 def test_snakemakes_own_report(copy: Copy, finished: Finished) -> None:
     own = copy(finished)
-    done = snakes.run(own.folder, own.experiment, "--report", "results/tiny/snakemake.html", quick=True)
+    done = workflow_runner.run(own.folder, own.experiment, "--report", "results/tiny/snakemake.html", quick=True)
     assert done.code == 0, done.output
     text = (own.results / "snakemake.html").read_text()
-    for caption in ("How good the experiment is", "From a seismic survey", "fold by fold", "each threshold"):
+    for caption in ("How good the experiment is", "From a seismic dataset", "fold by fold", "each threshold"):
         assert caption in text
     for word in ("Experiment", "Tables", "the whole experiment"):
         assert word in text

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import snakes
-from snakes import BELOW, DECISION, Finished, model_file, predicts, trains
+from helpers import workflow_runner
+from helpers.workflow_runner import BELOW, DECISION, Finished, model_file, predicts, trains
 
 Copy = Callable[[Finished], Finished]
 VOTERS = ("tuned", "student")
@@ -17,13 +17,23 @@ EVERYTHING_LEARNED = trains("base", *VOTERS) | predicts("base", *VOTERS) | BELOW
 
 CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "nothing": ({}, set()),
-    "runtime": ({"runtime": {"log_level": "debug", "slots_per_device": 3}}, set()),
-    "idle model": ({"models": {"idle": {"epochs": 9}, "other": {"like": "tuned"}}}, set()),
+    "runtime": ({"runtime": {"log_level": "debug", "jobs_per_gpu": 3}}, set()),
+    "idle model": ({"models": {"idle": {"epochs": 9}, "other": {"extends": "tuned"}}}, set()),
     "inherited or written out": (
-        {"models": {"tuned": {"like": None, "network": "article", "batch_size": 12, "average": 0, "threads": 1}}},
+        {
+            "models": {
+                "tuned": {
+                    "extends": None,
+                    "architecture": "article",
+                    "batch_size": 12,
+                    "weight_averaging": "none",
+                    "threads": 1,
+                }
+            }
+        },
         set(),
     ),
-    "level": ({"threshold": {"level": 128}}, DECISION),
+    "value": ({"threshold": {"value": 128}}, DECISION),
     "smallest area": ({"threshold": {"min_area": 5}}, DECISION),
     "votes": ({"ensemble": {"weights": {"tuned": 2}}}, BELOW),
     "searched votes": ({"ensemble": {"weights": "search"}}, BELOW),
@@ -46,18 +56,18 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"models": {"base": {"epochs": 2}}},
         EVERYTHING_LEARNED,
     ),
-    "fewer folds in use": ({"folds": {"use": [0]}}, BELOW),
+    "fewer folds in use": ({"folds": {"selected": [0]}}, BELOW),
     "seed of the folds": (
         {"folds": {"seed": 1}},
         {"folds"} | EVERYTHING_LEARNED,
     ),
     "name": (
         {"name": "other"},
-        {"pack", "folds"} | EVERYTHING_LEARNED,
+        {"preprocess", "folds"} | EVERYTHING_LEARNED,
     ),
-    "survey": (
-        {"survey": {"seed": 1}},
-        {"synthesise", "pack", "folds"} | EVERYTHING_LEARNED,
+    "data": (
+        {"data": {"seed": 1}},
+        {"synthesize", "preprocess", "folds"} | EVERYTHING_LEARNED,
     ),
 }
 
@@ -75,7 +85,7 @@ def test_change_of_the_configuration(staged: Finished, change: str) -> None:
     ("changes", "jobs"),
     [
         ({}, set()),
-        ({"threshold": {"level": 128}}, DECISION),
+        ({"threshold": {"value": 128}}, DECISION),
         ({"predict": {"tta": "none"}}, predicts("base") | BELOW),
         ({"models": {"base": {"epochs": 2}}}, trains("base") | predicts("base") | BELOW),
     ],
@@ -86,9 +96,9 @@ def test_change_after_a_real_run(finished: Finished, changes: dict[str, Any], jo
 
 
 def test_back_to_all_folds_trains_the_new_ones_alone(tmp_path: Path, staged: Finished) -> None:
-    experiment = snakes.merged(staged.experiment, {"folds": {"use": [0]}})
-    snakes.finish_by_touch(tmp_path, experiment)
-    again = snakes.dry_run(tmp_path, staged.experiment)
+    experiment = workflow_runner.merged(staged.experiment, {"folds": {"selected": [0]}})
+    workflow_runner.finish_by_touch(tmp_path, experiment)
+    again = workflow_runner.dry_run(tmp_path, staged.experiment)
     assert again.names == trains("base", *VOTERS, folds=[1]) | predicts("base", *VOTERS, folds=[1]) | BELOW
 
 
@@ -121,11 +131,11 @@ def test_all_predictions_again(staged: Finished) -> None:
 # By module of the package, the jobs of the staged experiment that a change of it runs again; tests/test_sources.py has
 # the modules of each rule.
 CODE: dict[str, set[str]] = {
-    "learning/losses.py": {"report"},
+    "training/losses.py": {"report"},
     # Not those of a teacher: its student would train again.
-    "learning/engine.py": predicts(*VOTERS) | BELOW,
-    "decision/votes.py": BELOW,
-    "submission/table.py": {"submission", "report"},
+    "inference/backends.py": predicts(*VOTERS) | BELOW,
+    "postprocessing/ensemble_selection.py": BELOW,
+    "postprocessing/submission.py": {"submission", "report"},
 }
 
 
@@ -133,13 +143,13 @@ CODE: dict[str, set[str]] = {
 def test_changed_code(checkout: Path, staged: Finished, module: str) -> None:
     with (checkout / "src/tgs_salt" / module).open("a") as stream:
         stream.write("\nCHANGED = True\n")
-    again = snakes.dry_run(staged.folder, staged.experiment, root=checkout)
+    again = workflow_runner.dry_run(staged.folder, staged.experiment, root=checkout)
     assert again.code == 0, again.output
     assert again.names == CODE[module]
 
 
 def test_another_checkout_of_the_same_code_has_nothing_to_do(checkout: Path, staged: Finished) -> None:
-    assert not snakes.dry_run(staged.folder, staged.experiment, root=checkout).jobs
+    assert not workflow_runner.dry_run(staged.folder, staged.experiment, root=checkout).jobs
 
 
 @pytest.fixture
@@ -148,18 +158,18 @@ def checkout(tmp_path: Path) -> Path:
     place = tmp_path / "elsewhere"
     place.mkdir()
     for name in ("Snakefile", "config.yaml"):
-        shutil.copyfile(snakes.ROOT / name, place / name)
+        shutil.copyfile(workflow_runner.ROOT / name, place / name)
     for name in ("workflow", "src", "envs", "profiles"):
         shutil.copytree(
-            snakes.ROOT / name, place / name, copy_function=shutil.copyfile,
+            workflow_runner.ROOT / name, place / name, copy_function=shutil.copyfile,
             ignore=shutil.ignore_patterns("__pycache__"),
         )  # fmt: skip
     return place
 
 
 def test_a_fold_that_has_to_be_made_first_brings_what_it_needs(tmp_path: Path, staged: Finished) -> None:
-    fresh = snakes.dry_run(tmp_path, staged.experiment, model_file("student", 1))
-    before = {"synthesise", "pack", "folds"}
+    fresh = workflow_runner.dry_run(tmp_path, staged.experiment, model_file("student", 1))
+    before = {"synthesize", "preprocess", "folds"}
     assert fresh.names == before | trains("base", "student", folds=[1]) | predicts("base", folds=[1])
 
 

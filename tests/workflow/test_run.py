@@ -1,4 +1,4 @@
-"""One tiny experiment that really ran, from the drawn survey to the submission."""
+"""One tiny experiment that really ran, from the drawn dataset to the submission."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from snakes import Finished
+from helpers.workflow_runner import Finished
 
 SURVEY_FILES = ("train.csv", "depths.csv", "sample_submission.csv", "train.zip", "test.zip")
 FOLD_FILES = ("model.pt", "history.csv", "timing.json", "oof.npy", "test.npy")
 FILES = (
-    *(f"survey/{name}" for name in ("train_images.npy", "train_masks.npy", "test_images.npy", "tiles.csv")),
+    *(f"data/{name}" for name in ("train_images.npy", "train_masks.npy", "test_images.npy", "tiles.csv")),
     "folds.csv",
     *(f"models/base/fold{fold}/{name}" for fold in (0, 1) for name in FOLD_FILES),
     *(f"ensemble/{name}" for name in ("oof.npy", "test.npy", "weights.json")),
     *("threshold.json", "threshold.csv", "scores.csv", "submission.csv", "report.html", "settings.json"),
 )
 LOGS = (
-    "survey/pack.log",
+    "data/preprocess.log",
     "folds.log",
     *(f"models/base/fold{fold}/{name}.log" for fold in (0, 1) for name in ("train", "predict_oof", "predict_test")),
     *("ensemble/ensemble.log", "threshold.log", "submission.log", "report.log"),
@@ -30,31 +30,31 @@ LOGS = (
 
 
 def drawn(finished: Finished) -> Path:
-    (survey,) = (finished.folder / "data").iterdir()
-    return survey
+    (dataset,) = (finished.folder / "data").iterdir()
+    return dataset
 
 
 def test_files(finished: Finished) -> None:
-    survey = drawn(finished)
-    assert {path.name for path in survey.iterdir()} == {*SURVEY_FILES, "synthesise.log"}
+    dataset = drawn(finished)
+    assert {path.name for path in dataset.iterdir()} == {*SURVEY_FILES, "synthesize.log"}
     found = {str(path.relative_to(finished.results)) for path in finished.results.rglob("*") if path.is_file()}
     assert found == {*FILES, *LOGS}, "also nothing half-written, and no checkpoint of a finished training"
 
 
 def test_logs_end_with_what_came_of_it(finished: Finished) -> None:
-    for path in [*(finished.results / name for name in LOGS), drawn(finished) / "synthesise.log"]:
+    for path in [*(finished.results / name for name in LOGS), drawn(finished) / "synthesize.log"]:
         lines = path.read_text().splitlines()
         assert lines, f"{path} is empty"
         assert re.match(r"\d\d:\d\d:\d\d \S+", lines[-1]), lines[-1]
         assert "Traceback" not in path.read_text() and "Warning" not in path.read_text(), path.read_text()
 
 
-def test_arrays_are_of_one_survey(finished: Finished) -> None:
-    tiles = pd.read_csv(finished.results / "survey/tiles.csv")
+def test_arrays_are_of_one_dataset(finished: Finished) -> None:
+    tiles = pd.read_csv(finished.results / "data/tiles.csv")
     counts = tiles["split"].value_counts()
     assert (counts["train"], counts["test"]) == (24, 8)
     assert set(pd.read_csv(finished.results / "folds.csv")["fold"]) == {0, 1}
-    shapes = {"survey/train_images": 24, "survey/train_masks": 24, "survey/test_images": 8}
+    shapes = {"data/train_images": 24, "data/train_masks": 24, "data/test_images": 8}
     shapes |= {"ensemble/oof": 24, "ensemble/test": 8}
     shapes |= {f"models/base/fold{fold}/{split}": n for fold in (0, 1) for split, n in (("oof", 12), ("test", 8))}
     for name, rows in shapes.items():
@@ -80,7 +80,7 @@ def test_the_terminal_ends_with_scores_and_the_next_commands(finished: Finished)
 
 def test_the_submission_is_valid(finished: Finished) -> None:
     submission, sample = finished.results / "submission.csv", drawn(finished) / "sample_submission.csv"
-    command = [sys.executable, "-m", "tgs_salt", "check", str(submission), str(sample), "--tile-size", "32"]
+    command = [sys.executable, "-m", "tgs_salt", "check-submission", str(submission), str(sample), "--tile-size", "32"]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0 and "valid" in checked.stdout, checked.stderr
     assert list(pd.read_csv(submission)["id"]) == list(pd.read_csv(sample)["id"])

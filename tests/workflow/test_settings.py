@@ -6,34 +6,37 @@ import re
 from typing import Any
 
 import pytest
-import snakes
-from snakes import Finished
+from helpers import workflow_runner
+from helpers.workflow_runner import Finished
 
 from tgs_salt.settings import Augment, Model, Settings
 
-DOCUMENT = snakes.ROOT / "docs" / "reliability.md"
+DOCUMENT = workflow_runner.ROOT / "docs" / "reliability.md"
 RULES = set(
-    re.findall(r"^ *rule (\w+):", "".join(p.read_text() for p in snakes.ROOT.glob("workflow/rules/*.smk")), re.M)
+    re.findall(
+        r"^ *rule (\w+):", "".join(p.read_text() for p in workflow_runner.ROOT.glob("workflow/rules/*.smk")), re.M
+    )
 )
-# Another value for every key, of a drawn survey and of a model `base` that is a U-Net.
+# Another value for every key, of a drawn dataset and of a model `base` that is a U-Net.
 VALUES: dict[str, Any] = {
-    "name": "other", "survey.source": "directory", "survey.directory": "drawn", "survey.competition": "other",
-    "survey.tile_size": 64, "survey.train_tiles": 30, "survey.test_tiles": 9, "survey.seed": 1,
-    "folds.count": 3, "folds.use": [0], "folds.seed": 1,
-    "models.*.like": "other", "models.*.network": "article", "models.*.encoder": "resnet18",
-    "models.*.weights": "none", "models.*.decoder_channels": [64, 32, 32, 16, 16], "models.*.attention": "scse",
+    "name": "other", "data.source": "directory", "data.directory": "drawn", "data.competition": "other",
+    "data.tile_size": 64, "data.train_tiles": 30, "data.test_tiles": 9, "data.seed": 1,
+    "folds.n_splits": 3, "folds.selected": [0], "folds.seed": 1,
+    "models.*.extends": "other", "models.*.architecture": "article", "models.*.encoder": "resnet18",
+    "models.*.encoder_weights": "none", "models.*.decoder_channels": [64, 32, 32, 16, 16], "models.*.decoder_attention": "scse",
     "models.*.hypercolumn": True, "models.*.deep_supervision": True, "models.*.empty_head": True,
-    "models.*.channels": 3, "models.*.fit": "resize", "models.*.input_size": 64, "models.*.init_from": "idle",
-    "models.*.teacher": "idle", "models.*.teaching": "hard", "models.*.teacher_sure": 0.5, "models.*.loss": "dice",
-    "models.*.epochs": 2, "models.*.batch_size": 6, "models.*.learning_rate": 0.1, "models.*.encoder_rate": 0.5,
-    "models.*.weight_decay": 0.1, "models.*.optimiser": "sgd", "models.*.schedule": "cosine",
-    "models.*.average": 0.5, "models.*.keep": "score", "models.*.patience": 3, "models.*.compile": True,
+    "models.*.depth_channels": True, "models.*.resize_mode": "resize", "models.*.input_size": 64, "models.*.init_from": "idle",
+    "models.*.teacher": "idle", "models.*.pseudo_labels": "hard", "models.*.pseudo_label_min_confidence": 0.5, "models.*.loss": "dice",
+    "models.*.epochs": 2, "models.*.batch_size": 6, "models.*.learning_rate": 0.1, "models.*.encoder_lr_multiplier": 0.5,
+    "models.*.weight_decay": 0.1, "models.*.optimizer": "sgd", "models.*.lr_scheduler": "cosine",
+    "models.*.weight_averaging": "none", "models.*.ema_decay": 0.5, "models.*.keep_weights": "best_score",
+    "models.*.early_stopping_patience": 3, "models.*.compile": True,
     "models.*.seed": 1, "models.*.threads": 2,
     **{f"models.*.augment.{key}": 0.25 for key in Augment.model_fields},
-    "predict.tta": "none", "predict.batch_size": 4, "predict.engine": "eager", "predict.shards": 2,
+    "predict.tta": "none", "predict.batch_size": 4, "predict.backend": "eager", "predict.shards": 2,
     "ensemble.models": ["base"], "ensemble.weights": {"base": 2},
-    "threshold.level": 9, "threshold.min_area": 9, "threshold.parts": 3,
-    "runtime.log_level": "debug", "runtime.slots_per_device": 2, "runtime.gpus": "auto",
+    "threshold.value": 9, "threshold.min_area": 9, "threshold.inner_splits": 3,
+    "runtime.log_level": "debug", "runtime.jobs_per_gpu": 2, "runtime.gpu_allocation": "auto",
     "runtime.checkpoint_minutes": 1,
 }  # fmt: skip
 
@@ -72,28 +75,28 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return touched(tmp_path_factory, {"source": "kaggle"})
 
 
-def touched(tmp_path_factory: pytest.TempPathFactory, survey: dict[str, Any]) -> Finished:
+def touched(tmp_path_factory: pytest.TempPathFactory, dataset: dict[str, Any]) -> Finished:
     """An experiment that looks finished to Snakemake, of two models that vote and one that nobody needs."""
     folder = tmp_path_factory.mktemp("touched")
-    unet = {"network": "unet", "epochs": 1, "threads": 1}
+    unet = {"architecture": "unet", "epochs": 1, "threads": 1}
     models = {"base": unet, "idle": {**unet, "seed": 3}, "other": unet}
     votes = {"models": ["base", "other"]}
-    experiment = snakes.tiny(survey=survey, models=models, ensemble=votes, folds={"use": [0, 1]})
+    experiment = workflow_runner.tiny(data=dataset, models=models, ensemble=votes, folds={"selected": [0, 1]})
     (folder / "drawn").mkdir()
     (folder / "drawn/train.csv").touch()
-    snakes.finish_by_touch(folder, experiment)
+    workflow_runner.finish_by_touch(folder, experiment)
     return Finished(folder, experiment)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("key", "rules"), [(key, rules) for keys, rules in documented() for key in keys])
 def test_a_changed_setting_runs_what_the_table_says(request: pytest.FixtureRequest, key: str, rules: set[str]) -> None:
-    experiment = request.getfixturevalue("fetched" if key == "survey.competition" else "drawn")
+    experiment = request.getfixturevalue("fetched" if key == "data.competition" else "drawn")
     changes: Any = VALUES[key]
     for name in reversed(key.replace("*", "base").split(".")):
         changes = {name: changes}
-    if key in ("survey.source", "survey.directory"):
-        changes = {"survey": {"source": "directory", "directory": "drawn"}}
+    if key in ("data.source", "data.directory"):
+        changes = {"data": {"source": "directory", "directory": "drawn"}}
     again = experiment.dry_run(**changes)
     assert again.code == 0, again.output
     # `idle` has to be trained once it is needed.

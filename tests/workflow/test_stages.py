@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from snakes import Finished, model_file, predicts, trains
+from helpers.workflow_runner import Finished, model_file, predicts, trains
 
 STAGES = {
-    "tuned": {"like": "base", "init_from": "base", "loss": "lovasz"},
-    "student": {"like": "base", "teacher": "base"},
+    "tuned": {"extends": "base", "init_from": "base", "loss": "lovasz"},
+    "student": {"extends": "base", "teacher": "base"},
 }
 
 
@@ -30,7 +30,7 @@ def test_no_stage_learns_the_labels_of_its_own_fold(copy: Callable[[Finished], F
     assert len(set(before)) == 3
     (other_before,) = go_on(model_file("base", 1))[1]
 
-    masks_file = experiment.results / "survey/train_masks.npy"
+    masks_file = experiment.results / "data/train_masks.npy"
     own = pd.read_csv(experiment.results / "folds.csv")["fold"].to_numpy() == 0
     masks = np.load(masks_file)
     masks[own] = 1 - masks[own]

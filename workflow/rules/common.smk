@@ -21,8 +21,9 @@ os.environ.update(
 from tgs_salt import files
 from tgs_salt.errors import UserError
 from tgs_salt.settings import load, read_yaml
-from tgs_salt.sources import code_of
-from tgs_salt.survey import SYNTHETIC_FILES, mounted, synthetic_folder
+from tgs_salt.provenance import rule_digest
+from tgs_salt.kaggle import kaggle_input_dir
+from tgs_salt.synthetic import SYNTHETIC_FILES, synthetic_folder
 
 
 def checked_settings():
@@ -35,9 +36,9 @@ def checked_settings():
 
 
 SETTINGS = checked_settings()
-SURVEY = SETTINGS.survey
+DATA = SETTINGS.data
 # In a Kaggle notebook the competition lies there already; it is then read in place, like a directory.
-MOUNT = mounted(SURVEY.competition) if SURVEY.source == "kaggle" else None
+MOUNT = kaggle_input_dir(DATA.competition) if DATA.source == "kaggle" else None
 # What must never cause a rerun goes to the jobs by the environment: a parameter would be compared.
 os.environ.update(TGS_SALT_RUNTIME=json.dumps({"runtime": SETTINGS.runtime.model_dump()}))
 # A training that outlives this process leaves its checkpoint to the next one.
@@ -50,16 +51,16 @@ def section(**parts):
     It leaves out what changes no byte: whom a model inherits from, and how many jobs share a prediction.
     """
     return json.dumps(
-        {name: part.model_dump(mode="json", exclude={"like", "shards"}) for name, part in parts.items()},
+        {name: part.model_dump(mode="json", exclude={"extends", "shards"}) for name, part in parts.items()},
         sort_keys=True,
     )
 
 
 def effective():
     """The settings that matter to this experiment, for people and for the report."""
-    models = {name: SETTINGS.models[name].model_dump(mode="json", exclude={"like"}) for name in SETTINGS.needed}
+    models = {name: SETTINGS.models[name].model_dump(mode="json", exclude={"extends"}) for name in SETTINGS.needed}
     parts = {
-        "survey": SURVEY.model_dump(mode="json", include={"source", "competition", "tile_size"}),
+        "data": DATA.model_dump(mode="json", include={"source", "competition", "tile_size"}),
         "folds": SETTINGS.folds.model_dump(mode="json"),
         "models": models,
     }
@@ -67,40 +68,40 @@ def effective():
     return json.dumps(parts)
 
 
-def survey_section(*keys):
-    """Those keys of `survey` that a rule uses, as one JSON literal; a seed of no use must not pack again."""
-    return json.dumps({"survey": SURVEY.model_dump(mode="json", include=set(keys))}, sort_keys=True)
+def dataset_section(*keys):
+    """Those keys of `dataset` that a rule uses, as one JSON literal; a seed of no use must not pack again."""
+    return json.dumps({"data": DATA.model_dump(mode="json", include=set(keys))}, sort_keys=True)
 
 
 def prediction_code(wildcards):
     """The code that predicts, so that a change of it predicts again; not for a teacher, whose students would train."""
     teachers = {SETTINGS.models[name].teacher for name in SETTINGS.needed}
-    return "" if wildcards.model in teachers else code_of("predict")
+    return "" if wildcards.model in teachers else rule_digest("predict")
 
 
-def survey_place():
+def dataset_place():
     """The folder or zip that pack reads."""
-    if SURVEY.source == "synthetic":
-        return synthetic_folder(SURVEY)
-    if SURVEY.source == "kaggle":
-        return MOUNT or f"data/{SURVEY.competition}/{SURVEY.competition}.zip"
-    return os.path.normpath(os.path.expanduser(SURVEY.directory))
+    if DATA.source == "synthetic":
+        return synthetic_folder(DATA)
+    if DATA.source == "kaggle":
+        return MOUNT or f"data/{DATA.competition}/{DATA.competition}.zip"
+    return os.path.normpath(os.path.expanduser(DATA.directory))
 
 
-def survey_files():
-    """What the survey's place is judged by: files that a rule makes, or those that a directory source holds."""
-    place = survey_place()
-    if SURVEY.source == "synthetic":
+def dataset_files():
+    """What the dataset's place is judged by: files that a rule makes, or those that a directory source holds."""
+    place = dataset_place()
+    if DATA.source == "synthetic":
         return [f"{place}/{name}" for name in SYNTHETIC_FILES]
-    if SURVEY.source == "kaggle" and not MOUNT:
-        return [f"data/{SURVEY.competition}/{SURVEY.competition}.json"]
+    if DATA.source == "kaggle" and not MOUNT:
+        return [f"data/{DATA.competition}/{DATA.competition}.json"]
     if os.path.isfile(place):
         return [place]
     if not os.path.isdir(place):
         raise WorkflowError(
-            f"survey.directory: there is no folder or zip {place} (paths are relative to {os.getcwd()})."
+            f"data.directory: there is no folder or zip {place} (paths are relative to {os.getcwd()})."
         )
-    # A note or a log beside them is none of the survey's business.
+    # A note or a log beside them is none of the dataset's business.
     ours = [name for name in os.listdir(place) if name.endswith((".csv", ".zip")) or os.path.isdir(f"{place}/{name}")]
     return sorted(f"{place}/{name}" for name in ours if not name.startswith("."))
 
@@ -109,8 +110,8 @@ def stage_inputs(wildcards):
     """What a model of several stages needs of the model before it, same fold."""
     model = SETTINGS.models[wildcards.model]
     needs = {}
-    if model.network == "unet" and model.weights not in ("bundled", "imagenet", "none"):
-        needs["encoder_weights"] = model.weights
+    if model.architecture == "unet" and model.encoder_weights not in ("bundled", "imagenet", "none"):
+        needs["encoder_weights"] = model.encoder_weights
     if model.init_from:
         needs["init_from"] = f"<results>/models/{model.init_from}/fold{wildcards.fold}/model.pt"
     if model.teacher:
@@ -118,7 +119,7 @@ def stage_inputs(wildcards):
         needs |= {
             "teacher_oof": f"{teacher}/oof.npy",
             "teacher_test": f"{teacher}/test.npy",
-            "test_images": "<results>/survey/test_images.npy",
+            "test_images": "<results>/data/test_images.npy",
         }
     return needs
 
@@ -141,11 +142,11 @@ def repeated(option):
     return lambda wildcards, input: " ".join(f"--{option} {path}" for path in input[option])
 
 
-def receipt(wildcards):
-    """What `submit` asks for; no competition asks about a survey that was drawn here."""
-    if SURVEY.source == "synthetic":
-        raise WorkflowError("submit: this survey is synthetic, there is nobody to send it to; set survey.source.")
-    return "<results>/submitted.json"
+def submittable(wildcards):
+    """The file that `submit` sends. Raises WorkflowError for a synthetic dataset: no competition accepts it."""
+    if DATA.source == "synthetic":
+        raise WorkflowError("submit: this dataset is synthetic, so there is no competition for it; set data.source.")
+    return "<results>/submission.csv"
 
 
 def tell_untrained():
@@ -180,7 +181,7 @@ def forget_checkpoints():
         for fold in SETTINGS.folds.used:
             folder = Path(f"results/{SETTINGS.name}/models/{model}/fold{fold}")
             if (folder / "model.pt").exists():
-                shutil.rmtree(folder / "resume", ignore_errors=True)
+                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 def same_options():
@@ -200,7 +201,7 @@ def show_status():
     experiment = f"results/{SETTINGS.name}"
     if not os.path.isdir(experiment):
         return
-    competition = "" if SURVEY.source == "synthetic" else SURVEY.competition
+    competition = "" if DATA.source == "synthetic" else DATA.competition
     tell_untrained()
     subprocess.run(
         [sys.executable, "-m", "tgs_salt", "status", experiment]
@@ -217,9 +218,9 @@ def explain_failure():
     )
     # What follows a job that runs is run as well, whatever bytes it made.
     experiment = Path(f"results/{SETTINGS.name}")
-    if not (experiment / "survey" / "tiles.csv").exists() and any(experiment.glob("models/*/fold*/model.pt")):
+    if not (experiment / "data" / "tiles.csv").exists() and any(experiment.glob("models/*/fold*/model.pt")):
         print(
-            "Models are trained, but their survey is not packed. When it is mended, pack it by itself, or they are "
-            f"trained again even if it is the same: snakemake {experiment}/survey/tiles.csv {experiment}/folds.csv --cores all{same_options()}",
+            "Models are trained, but their dataset is not packed. When it is mended, pack it by itself, or they are "
+            f"trained again even if it is the same: snakemake {experiment}/data/tiles.csv {experiment}/folds.csv --cores all{same_options()}",
             file=sys.stderr,
         )

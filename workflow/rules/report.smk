@@ -11,10 +11,10 @@ rule report:
             fold=SETTINGS.folds.used,
             file=["history.csv", "timing.json"],
         ),
-        "<results>/survey/tiles.csv",
-        "<results>/survey/train_images.npy",
-        "<results>/survey/train_masks.npy",
-        "<results>/survey/test_images.npy",
+        "<results>/data/tiles.csv",
+        "<results>/data/train_images.npy",
+        "<results>/data/train_masks.npy",
+        "<results>/data/test_images.npy",
         "<results>/folds.csv",
         "<results>/ensemble/oof.npy",
         "<results>/ensemble/test.npy",
@@ -37,7 +37,7 @@ rule report:
     params:
         experiment=subpath(input.decision, parent=True),
         settings=effective(),
-        code=code_of("report"),
+        code=rule_digest("report"),
     shell:
         "python -m tgs_salt report {params.experiment:q} --settings {params.settings:q} --output {output:q}"
         " --threads {threads} 2> {log:q}"

@@ -5,8 +5,8 @@ rule ensemble:
     input:
         oof=predictions("oof"),
         test=predictions("test"),
-        masks="<results>/survey/train_masks.npy",
-        tiles="<results>/survey/tiles.csv",
+        masks="<results>/data/train_masks.npy",
+        tiles="<results>/data/tiles.csv",
         folds="<results>/folds.csv",
     output:
         "<results>/ensemble/oof.npy",
@@ -23,7 +23,7 @@ rule ensemble:
         oof=repeated("oof"),
         test=repeated("test"),
         folder=subpath(output.weights, parent=True),
-        code=code_of("ensemble"),
+        code=rule_digest("ensemble"),
     shell:
         "python -m tgs_salt ensemble --settings {params.settings:q} --models {params.models:q} {params.oof}"
         " {params.test} --masks {input.masks:q} --tiles {input.tiles:q} --folds {input.folds:q}"
@@ -34,8 +34,8 @@ rule threshold:
     input:
         ensemble="<results>/ensemble/oof.npy",
         oof=predictions("oof"),
-        masks="<results>/survey/train_masks.npy",
-        tiles="<results>/survey/tiles.csv",
+        masks="<results>/data/train_masks.npy",
+        tiles="<results>/data/tiles.csv",
         folds="<results>/folds.csv",
     output:
         report(
@@ -61,7 +61,7 @@ rule threshold:
         models=",".join(SETTINGS.voters),
         oof=repeated("oof"),
         folder=subpath(output.decision, parent=True),
-        code=code_of("threshold"),
+        code=rule_digest("threshold"),
     shell:
         "python -m tgs_salt threshold --settings {params.settings:q} --models {params.models:q}"
         " --ensemble {input.ensemble:q} {params.oof} --masks {input.masks:q} --tiles {input.tiles:q}"
@@ -72,7 +72,7 @@ rule submission:
     input:
         test="<results>/ensemble/test.npy",
         decision="<results>/threshold.json",
-        tiles="<results>/survey/tiles.csv",
+        tiles="<results>/data/tiles.csv",
     output:
         "<results>/submission.csv",
     log:
@@ -81,7 +81,7 @@ rule submission:
         "../../envs/tgs-salt.yaml"
     threads: 2
     params:
-        code=code_of("submission"),
+        code=rule_digest("submission"),
     shell:
         "python -m tgs_salt submission --test {input.test:q} --decision {input.decision:q} --tiles {input.tiles:q}"
         " --output {output:q} --threads {threads} 2> {log:q}"
@@ -102,7 +102,7 @@ rule export:
         "../../envs/tgs-salt.yaml"
     params:
         settings=section(predict=SETTINGS.predict),
-        code=code_of("export"),
+        code=rule_digest("export"),
         experiment=subpath(input.decision, parent=True),
     shell:
         "python -m tgs_salt export {params.experiment:q} --settings {params.settings:q} --output {output:q} 2> {log:q}"
@@ -111,27 +111,20 @@ rule export:
 # Only on request: `snakemake submit --cores 1`.
 rule submit:
     input:
-        receipt,
-
-
-if SURVEY.source != "synthetic":
-
-    rule send:
-        input:
-            submission="<results>/submission.csv",
-            tiles="<results>/survey/tiles.csv",
-        output:
-            "<results>/submitted.json",
-        log:
-            "<results>/submit.log",
-        localrule: True
-        conda:
-            "../../envs/tgs-salt.yaml"
-        params:
-            competition=SURVEY.competition,
-            experiment=SETTINGS.name,
-            tile_size=SURVEY.tile_size,
-        shell:
-            "python -m tgs_salt submit --submission {input.submission:q} --competition {params.competition:q}"
-            " --experiment {params.experiment:q} --tiles {input.tiles:q} --tile-size {params.tile_size}"
-            " --receipt {output:q} 2> {log:q}"
+        submission=submittable,
+        tiles="<results>/data/tiles.csv",
+    output:
+        "<results>/submitted.json",
+    log:
+        "<results>/submit.log",
+    localrule: True
+    conda:
+        "../../envs/tgs-salt.yaml"
+    params:
+        competition=DATA.competition,
+        experiment=SETTINGS.name,
+        tile_size=DATA.tile_size,
+    shell:
+        "python -m tgs_salt submit --submission {input.submission:q} --competition {params.competition:q}"
+        " --experiment {params.experiment:q} --tiles {input.tiles:q} --tile-size {params.tile_size}"
+        " --receipt {output:q} 2> {log:q}"

@@ -12,9 +12,9 @@ wildcard_constraints:
 rule train:
     input:
         unpack(stage_inputs),
-        images="<results>/survey/train_images.npy",
-        masks="<results>/survey/train_masks.npy",
-        tiles="<results>/survey/tiles.csv",
+        images="<results>/data/train_images.npy",
+        masks="<results>/data/train_masks.npy",
+        tiles="<results>/data/tiles.csv",
         folds="<results>/folds.csv",
     output:
         model="<results>/models/{model}/fold{fold}/model.pt",
@@ -41,8 +41,8 @@ rule train:
 rule predict:
     input:
         model="<results>/models/{model}/fold{fold}/model.pt",
-        images=lambda wildcards: f"<results>/survey/{'train' if wildcards.split == 'oof' else 'test'}_images.npy",
-        tiles="<results>/survey/tiles.csv",
+        images=lambda wildcards: f"<results>/data/{'train' if wildcards.split == 'oof' else 'test'}_images.npy",
+        tiles="<results>/data/tiles.csv",
         folds="<results>/folds.csv",
     output:
         "<results>/models/{model}/fold{fold}/{split}.npy",
@@ -67,8 +67,8 @@ if SETTINGS.predict.shards > 1:
     rule predict_shard:
         input:
             model="<results>/models/{model}/fold{fold}/model.pt",
-            images="<results>/survey/test_images.npy",
-            tiles="<results>/survey/tiles.csv",
+            images="<results>/data/test_images.npy",
+            tiles="<results>/data/tiles.csv",
             folds="<results>/folds.csv",
         output:
             temp("<results>/models/{model}/fold{fold}/test/{shard}-of-{shards}.npy"),
@@ -87,7 +87,7 @@ if SETTINGS.predict.shards > 1:
             " --gpus {resources.gpu} --settings {params.settings:q} --model {input.model:q} --images {input.images:q}"
             " --tiles {input.tiles:q} --folds {input.folds:q} --output {output:q} 2> {log:q}"
 
-    rule gather:
+    rule merge_shards:
         input:
             part=collect(
                 "<results>/models/{{model}}/fold{{fold}}/test/{shard}-of-{shards}.npy",
@@ -97,11 +97,11 @@ if SETTINGS.predict.shards > 1:
         output:
             "<results>/models/{model}/fold{fold}/test.npy",
         log:
-            "<results>/models/{model}/fold{fold}/gather.log",
+            "<results>/models/{model}/fold{fold}/merge_shards.log",
         conda:
             "../../envs/tgs-salt.yaml"
         params:
             parts=repeated("part"),
             code=prediction_code,
         shell:
-            "python -m tgs_salt gather {params.parts} --output {output:q} 2> {log:q}"
+            "python -m tgs_salt merge-shards {params.parts} --output {output:q} 2> {log:q}"

@@ -5,7 +5,7 @@ Rules pass their settings as one JSON literal, so the command that Snakemake pri
 """
 
 # In the order in which `tgs-salt --help` lists them.
-from tgs_salt.cli import configuration, survey, learning, decision, submission, report, use  # isort: skip
-from tgs_salt.cli.base import app, main
+from tgs_salt.cli import config, data, training, postprocessing, submission, report, inference  # isort: skip
+from tgs_salt.cli.app import app, main
 
-__all__ = ["app", "configuration", "decision", "learning", "main", "report", "submission", "survey", "use"]
+__all__ = ["app", "config", "data", "inference", "main", "postprocessing", "report", "submission", "training"]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tgs_salt.cli.base import Threads, app
+from tgs_salt.cli.app import Threads, app
 
 
 @app.command()
@@ -27,7 +27,7 @@ def report(
 
 
 @app.command()
-def show(
+def plot_tiles(
     experiment: Annotated[Path, typer.Argument(help="results folder of the experiment, such as results/demo")],
     ids: Annotated[list[str], typer.Argument(help="tiles, labelled or not")],
     output: Annotated[
@@ -35,9 +35,9 @@ def show(
     ] = None,
 ) -> None:
     """Draw tiles as PNGs: seismic image, truth, probability, decision, and each fold's probability."""
-    from tgs_salt.report.show import show
+    from tgs_salt.report.plot_tiles import plot_tiles
 
-    for path in show(experiment, ids, output or experiment / "tiles"):
+    for path in plot_tiles(experiment, ids, output or experiment / "tiles"):
         print(path)
 
 
@@ -50,7 +50,7 @@ def compare(
     threads: Threads = 1,
 ) -> None:
     """Put two experiments side by side (settings that differ, score difference tile by tile), or one's models."""
-    from tgs_salt.report.artefacts import Experiment
+    from tgs_salt.evaluation.experiment import Experiment
     from tgs_salt.report.compare import compare
     from tgs_salt.report.variants import compare_models
 

@@ -24,12 +24,12 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         return njit(function, nogil=True)
 
 
-def part(function: Callable[..., Any]) -> Callable[..., Any]:
+def inline_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """A step of the kernels of one file, compiled into each of them: as a call it would cost more than many a step."""
     return njit(function, inline="always", nogil=True)
 
 
-def in_pieces(work: Callable[[int, int], Any], count: int, threads: int, grain: int) -> list[Any]:
+def map_chunks(work: Callable[[int, int], Any], count: int, threads: int, grain: int) -> list[Any]:
     """Call `work(first, last)` on consecutive pieces of `range(count)`, at most `grain` long; results in order.
 
     One thread works in the caller's; more share the pieces, so that a slow piece does not hold the others up.

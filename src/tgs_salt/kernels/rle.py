@@ -11,8 +11,8 @@ from operator import index
 import numpy as np
 
 from tgs_salt.errors import UserError
-from tgs_salt.kernels import runs
-from tgs_salt.kernels.jit import as_byte, as_stack, frozen, in_pieces
+from tgs_salt.kernels import rle_kernels
+from tgs_salt.kernels.jit import as_byte, as_stack, frozen, map_chunks
 
 PIECE = 8 << 20  # bytes of tiles that a thread takes at a time
 BUFFER = 1 << 20  # bytes of text that it collects before they are copied out
@@ -67,20 +67,20 @@ def _text(name: str | bytes) -> str:
 def _write(
     stack: np.ndarray, names: bytes, starts: np.ndarray, threshold: np.uint8, min_area: int, threads: int
 ) -> bytes:
-    """The rows of all tiles: see `runs.write_rows`."""
+    """The rows of all tiles: see `rle_kernels.write_rows`."""
     count, height, width = stack.shape
     pixels = height * width
-    if pixels > runs.MOST_PIXELS:
-        raise ValueError(f"tiles have {pixels} pixels; expected at most {runs.MOST_PIXELS}")
+    if pixels > rle_kernels.MAX_PIXELS:
+        raise ValueError(f"tiles have {pixels} pixels; expected at most {rle_kernels.MAX_PIXELS}")
     prefix = np.frombuffer(names, np.uint8)
-    longest = (pixels + 1) // 2 * 2 * (len(str(pixels)) + 1) + 1 + runs.SPARE
+    longest = (pixels + 1) // 2 * 2 * (len(str(pixels)) + 1) + 1 + rle_kernels.SPARE
     room = max(BUFFER, longest + int(np.diff(starts).max(initial=0)))
 
     def rows(source: np.ndarray, starts: np.ndarray, first: int, last: int) -> bytes:
         out = np.empty(room, np.uint8)  # only the pages that get written take memory
         parts = []
         while first < last:
-            first, used = runs.write_rows(
+            first, used = rle_kernels.write_rows(
                 source, height, width, threshold, min_area, prefix, starts, longest, first, last, out
             )
             parts.append(out[:used].tobytes())
@@ -88,10 +88,10 @@ def _write(
 
     # The kernel reads a little beyond each tile, so the last ones are handed over in a copy with room behind it.
     source = stack.reshape(-1)
-    body = max(0, count - (runs.reach(height, width) - 1) // pixels)
-    tail = np.zeros((count - body) * pixels + runs.reach(height, width), np.uint8)
+    body = max(0, count - (rle_kernels.reach(height, width) - 1) // pixels)
+    tail = np.zeros((count - body) * pixels + rle_kernels.reach(height, width), np.uint8)
     tail[: (count - body) * pixels] = source[body * pixels :]
-    pieces = in_pieces(partial(rows, source, starts), body, threads, max(1, PIECE // pixels))
+    pieces = map_chunks(partial(rows, source, starts), body, threads, max(1, PIECE // pixels))
     return b"".join([*pieces, rows(frozen(tail), starts[body:], 0, count - body)])
 
 

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tgs_salt.errors import UserError
-from tgs_salt.report import measures
-from tgs_salt.report.artefacts import Experiment
-from tgs_salt.report.judge import judge
+from tgs_salt.evaluation import statistics
+from tgs_salt.evaluation.experiment import Experiment
+from tgs_salt.evaluation.out_of_fold import evaluate_oof
 
-MOST_SHOWN = 5
+MAX_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def compare(one: Path, other: Path, threads: int = 1) -> None:
         table.add_row(key, left, right)
     console.print(table if differing else _no_difference(first, second))
     pair = paired(first, second, threads)
-    low, high = measures.interval(pair.gain)
+    low, high = statistics.interval(pair.gain)
     console.print(f"\n{len(pair.ids):,} tiles that both predicted out of fold, cross-fitted score:")
     console.print(f"  {one}  {pair.one.mean():.4f}\n  {other}  {pair.other.mean():.4f}")
     console.print(f"difference  {pair.gain.mean():+.4f}, 95 % interval over tiles {low:+.4f} to {high:+.4f}")
@@ -60,9 +60,11 @@ def compare(one: Path, other: Path, threads: int = 1) -> None:
     )
     console.print(f"  {verdict}; the interval holds the trained models fixed")
     won, lost = int((pair.gain > 0).sum()), int((pair.gain < 0).sum())
-    console.print(f"tiles       {other} wins {won:,}, {one} wins {lost:,}, {len(pair.ids) - won - lost:,} are equal")
+    console.print(
+        f"tiles       {other} wins {won:,}, {one} wins {lost:,}, {len(pair.ids) - won - lost:,} are equal"
+    )
     for name, gain in ((other, pair.gain), (one, -pair.gain)):
-        best = [k for k in np.argsort(-gain, kind="stable")[:MOST_SHOWN] if gain[k] > 0]
+        best = [k for k in np.argsort(-gain, kind="stable")[:MAX_SHOWN] if gain[k] > 0]
         if best:
             console.print(f"  most won by {name}: {', '.join(f'{pair.ids[k]} (+{gain[k]:.1f})' for k in best)}")
 
@@ -71,19 +73,19 @@ def paired(first: Experiment, second: Experiment, threads: int = 1) -> Compariso
     """The tiles that both experiments have scored, by id."""
     scores = []
     for experiment in (first, second):
-        judged = judge(experiment, threads)
-        if judged is None:
+        evaluation = evaluate_oof(experiment, threads)
+        if evaluation is None:
             raise UserError(f"{experiment.folder}: no decision yet; run snakemake to the end first.")
-        ids = experiment.split("train")["id"].to_numpy()[judged.rows]
-        scores.append(dict(zip(ids, zip(judged.scores, judged.salt, strict=True), strict=True)))
+        ids = experiment.split("train")["id"].to_numpy()[evaluation.rows]
+        scores.append(dict(zip(ids, zip(evaluation.scores, evaluation.salt, strict=True), strict=True)))
     shared = [tile for tile in scores[0] if tile in scores[1]]
     if not shared:
-        raise UserError(f"{first.folder} and {second.folder} share no tile; compare experiments on one survey.")
+        raise UserError(f"{first.folder} and {second.folder} share no tile; compare experiments on one dataset.")
     for tile in shared:
         if scores[0][tile][1] != scores[1][tile][1]:
             raise UserError(
                 f"tile {tile} has other salt in {first.folder} than in {second.folder}; "
-                "compare experiments on one survey."
+                "compare experiments on one dataset."
             )
     one, other = (np.array([own[tile][0] for tile in shared]) for own in scores)
     return Comparison(shared, one, other)

@@ -1,4 +1,4 @@
-"""Pictures of the report, as SVG that takes the page's colours: one picture for light, dark and print."""
+"""Pictures of the report, as SVG that takes the page's colors: one picture for light, dark and print."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tgs_salt.decision.choice import Choice
-from tgs_salt.report.measures import Calibration, Group
+from tgs_salt.evaluation.statistics import Calibration, Group
+from tgs_salt.postprocessing.threshold_search import ThresholdChoice
 
 # Colours that the page replaces by its own.
 INK, LINE = "#010203", "#040506"
 # Told apart by eyes that confuse red and green, and legible on white and on black.
-COLOURS = ("#3d85c6", "#e07b39", "#1f9e77", "#b667b8", "#b08a00", "#7f8792")
+COLORS = ("#3d85c6", "#e07b39", "#1f9e77", "#b667b8", "#b08a00", "#7f8792")
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none", "font.size": 9, "axes.titlesize": 9, "axes.titlelocation": "left",
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": LINE, "xtick.color": INK, "ytick.color": INK,
     "grid.color": LINE, "axes.grid": True, "axes.axisbelow": True, "grid.linewidth": 0.6,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.spines.top": False, "axes.spines.right": False, "axes.prop_cycle": cycler(color=COLORS),
     "legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.6,
 }  # fmt: skip
 # About as wide as a telephone's screen, so that no letter is ever made small.
@@ -74,13 +74,13 @@ def scores(table: pd.DataFrame, cross_fitted: float, interval: tuple[float, floa
     names = list(dict.fromkeys(table["model"]))
     with Picture("scores", height=1.0 + 0.42 * len(names)) as picture:
         axes = picture.axes
-        axes.axvspan(*interval, color=COLOURS[0], alpha=0.18, linewidth=0)
-        axes.axvline(cross_fitted, color=COLOURS[0])
+        axes.axvspan(*interval, color=COLORS[0], alpha=0.18, linewidth=0)
+        axes.axvline(cross_fitted, color=COLORS[0])
         for place, name in enumerate(names):
             own = table[table["model"] == name]
             # Folds a little below each other, so that equal scores can be told apart.
             heights = place + np.linspace(-0.28, 0.28, len(own)) if len(own) > 1 else np.array([place])
-            axes.scatter(own["cross_fitted_score"], heights, s=16, color=COLOURS[place % len(COLOURS)])
+            axes.scatter(own["cross_fitted_score"], heights, s=16, color=COLORS[place % len(COLORS)])
             for fold, score, height in zip(own["fold"], own["cross_fitted_score"], heights, strict=True):
                 axes.annotate(str(fold), (score, height), (5, -3), textcoords="offset points", fontsize=8)
         axes.set(
@@ -121,7 +121,7 @@ def distributions(values: Mapping[str, np.ndarray], label: str, name: str) -> st
     return picture.svg(f"Cumulative distribution of {label} of {', '.join(values)}, one line each")
 
 
-def plateau(table: np.ndarray, tiles: int, choice: Choice) -> str:
+def threshold_surface(table: np.ndarray, tiles: int, choice: ThresholdChoice) -> str:
     """Score over threshold and minimum area, the chosen pair, and the edge of what is nearly as good."""
     scores = table / (10 * tiles)
     most = min(max(4 * choice.min_area, table.shape[1] // 25, 8), table.shape[1] - 1)

@@ -12,20 +12,21 @@ from typing import Any
 import numpy as np
 
 from tgs_salt import __version__
-from tgs_salt.report import measures, older
-from tgs_salt.report.artefacts import Experiment, is_newer
-from tgs_salt.report.judge import Judged
+from tgs_salt.evaluation import statistics
+from tgs_salt.evaluation.experiment import Experiment, is_newer
+from tgs_salt.evaluation.out_of_fold import OutOfFoldEvaluation
+from tgs_salt.report import older
 
 PACKAGES = ("torch", "segmentation-models-pytorch", "timm", "numpy", "numba", "snakemake")
 STILL_RISING = 0.005
 
 
-def notices(experiment: Experiment, judged: Judged | None) -> list[str]:
+def notices(experiment: Experiment, evaluation: OutOfFoldEvaluation | None) -> list[str]:
     """One sentence each."""
-    return [*_stale(experiment, judged), *_flattering(experiment), *_circumstances(experiment)]
+    return [*_stale(experiment, evaluation), *_flattering(experiment), *_circumstances(experiment)]
 
 
-def _stale(experiment: Experiment, judged: Judged | None) -> list[str]:
+def _stale(experiment: Experiment, evaluation: OutOfFoldEvaluation | None) -> list[str]:
     found = []
     decided = experiment.folder / "threshold.json"
     for training in experiment.voters:
@@ -45,15 +46,19 @@ def _stale(experiment: Experiment, judged: Judged | None) -> list[str]:
     if is_newer(decided, experiment.folder / "submission.csv"):
         found.append("The decision is newer than submission.csv: run snakemake again before sending it.")
     stated = experiment.decision
-    if judged is not None and stated is not None and abs(judged.scores.mean() - stated["cross_fitted_score"]) > 1e-9:
+    if (
+        evaluation is not None
+        and stated is not None
+        and abs(evaluation.scores.mean() - stated["cross_fitted_score"]) > 1e-9
+    ):
         if "cross_fitted_weights" in stated:
             found.append(
                 "The votes were searched on these tiles too: single tiles are scored with the final votes, which "
-                f"flatters their mean ({judged.scores.mean():.4f}); the cross-fitted score is not flattered."
+                f"flatters their mean ({evaluation.scores.mean():.4f}); the cross-fitted score is not flattered."
             )
         else:
             found.append(
-                f"The files give a cross-fitted score of {judged.scores.mean():.4f}, threshold.json says "
+                f"The files give a cross-fitted score of {evaluation.scores.mean():.4f}, threshold.json says "
                 f"{stated['cross_fitted_score']:.4f}: they are not of one run, or the settings have changed since."
             )
     return found
@@ -77,9 +82,9 @@ def _flattering(experiment: Experiment) -> list[str]:
 def _looking(model: dict[str, Any]) -> list[str]:
     """The settings by which a model looks at its own fold."""
     return [
-        *([f"keep: {model['keep']}"] if model.get("keep", "last") != "last" else []),
-        *(["patience"] if model.get("patience") else []),
-        *(["schedule: plateau"] if model.get("schedule") == "plateau" else []),
+        *([f"keep_weights: {model['keep_weights']}"] if model.get("keep_weights", "last") != "last" else []),
+        *(["early_stopping_patience"] if model.get("early_stopping_patience") else []),
+        *(["lr_scheduler: plateau"] if model.get("lr_scheduler") == "plateau" else []),
     ]
 
 
@@ -106,14 +111,14 @@ def _circumstances(experiment: Experiment) -> list[str]:
                 f"{blank.get('train', 0):,} training and {blank.get('test', 0):,} test tiles are blank; "
                 "they are predicted empty."
             )
-    if experiment.settings.get("survey", {}).get("source") == "synthetic":
+    if experiment.settings.get("data", {}).get("source") == "synthetic":
         found.append(
             "The tiles were drawn by this project: the score tells that the pipeline works, nothing about real salt."
         )
     return found
 
 
-def advice(experiment: Experiment, judged: Judged | None) -> list[str]:
+def advice(experiment: Experiment, evaluation: OutOfFoldEvaluation | None) -> list[str]:
     """What these numbers suggest, the most urgent first; the rules are as simple as they read."""
     waiting = [training.title for training in experiment.trainings if not training.done]
     if waiting:
@@ -126,13 +131,13 @@ def advice(experiment: Experiment, judged: Judged | None) -> list[str]:
             "(models.*.epochs)."
         )
     folds = experiment.settings.get("folds", {})
-    if folds.get("use") is not None and len(folds["use"]) < folds.get("count", 0):
+    if folds.get("selected") is not None and len(folds["selected"]) < folds.get("n_splits", 0):
         found.append(
-            f"Only {len(folds['use'])} of {folds['count']} folds are trained: folds.use: null trains the others and "
+            f"Only {len(folds['selected'])} of {folds['n_splits']} folds are trained: folds.selected: null trains the others and "
             "leaves these alone."
         )
-    if judged is not None:
-        heaviest = max(measures.lost(judged), key=lambda kind: kind.cost)
+    if evaluation is not None:
+        heaviest = max(statistics.error_breakdown(evaluation), key=lambda kind: kind.cost)
         if heaviest.cost > 0:
             found.append(
                 f"Most is lost where {_WHERE[heaviest.what]} ({heaviest.cost:.3f} of the score): "

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from tgs_salt.report.artefacts import Experiment, Training
-from tgs_salt.sources import code_of
+from tgs_salt.evaluation.experiment import Experiment, Training
+from tgs_salt.provenance import rule_digest
 
 
 def trained_by_older_code(experiment: Experiment) -> list[Training]:
     """Trainings whose timing.json names other code than what trains now; those that name none are left out."""
-    now = code_of("train")
+    now = rule_digest("train")
     found = {training: (training.timing() or {}).get("code") for training in experiment.trainings if training.done}
     return [training for training, code in found.items() if code not in (None, now)]
 

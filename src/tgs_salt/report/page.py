@@ -11,11 +11,11 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from tgs_salt import files
+from tgs_salt.evaluation.experiment import Experiment
+from tgs_salt.evaluation.out_of_fold import evaluate_oof, summarize_test
 from tgs_salt.log import logger
 from tgs_salt.report import notices, sections
-from tgs_salt.report.artefacts import Experiment
-from tgs_salt.report.judge import judge, on_test
-from tgs_salt.report.tiles import looks
+from tgs_salt.report.tile_gallery import tile_gallery
 
 
 def page(folder: Path, output: Path, settings: str | None = None, threads: int = 1) -> None:
@@ -25,8 +25,8 @@ def page(folder: Path, output: Path, settings: str | None = None, threads: int =
     yet leaves its section out with a sentence. Raises UserError if a file is there but is not what it should be.
     """
     experiment = Experiment(folder, settings)
-    judged = judge(experiment, threads)
-    asked = on_test(experiment)
+    evaluation = evaluate_oof(experiment, threads)
+    asked = summarize_test(experiment)
     pages = Environment(
         loader=PackageLoader("tgs_salt.report", "."),
         autoescape=select_autoescape(default=True),
@@ -36,15 +36,15 @@ def page(folder: Path, output: Path, settings: str | None = None, threads: int =
     )
     html = pages.get_template("page.html.j2").render(
         name=experiment.name,
-        score=sections.score(experiment, judged, threads),
-        failures=sections.failures(experiment, judged),
-        looks=looks(experiment, judged, asked),
-        plateau=sections.plateau(judged),
+        score=sections.score(experiment, evaluation, threads),
+        failures=sections.failures(experiment, evaluation),
+        tile_gallery=tile_gallery(experiment, evaluation, asked),
+        threshold_surface=sections.threshold_surface(evaluation),
         learning=sections.learning(experiment),
         folds=sections.folds(experiment),
-        submission=sections.submission(experiment, judged, asked),
-        notices=notices.notices(experiment, judged),
-        advice=notices.advice(experiment, judged),
+        submission=sections.submission(experiment, evaluation, asked),
+        notices=notices.notices(experiment, evaluation),
+        advice=notices.advice(experiment, evaluation),
         versions=notices.versions(),
         settings=yaml.safe_dump(experiment.settings, sort_keys=False) if experiment.settings else None,
     )

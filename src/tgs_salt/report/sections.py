@@ -9,11 +9,12 @@ import pandas as pd
 
 from tgs_salt import files
 from tgs_salt.errors import UserError
-from tgs_salt.report import board, figures, measures
-from tgs_salt.report.artefacts import Experiment
-from tgs_salt.report.judge import Judged, OnTest, optimism
-from tgs_salt.submission.submit import command_line, token
-from tgs_salt.submission.table import check_rows
+from tgs_salt.evaluation import statistics
+from tgs_salt.evaluation.experiment import Experiment
+from tgs_salt.evaluation.out_of_fold import OutOfFoldEvaluation, TestSummary, optimism
+from tgs_salt.kaggle.submit import command_line, token
+from tgs_salt.postprocessing.submission import check_rows
+from tgs_salt.report import figures, leaderboard
 
 Section = dict[str, Any]
 SHIFT = 0.05
@@ -24,22 +25,22 @@ def missing(sentence: str) -> Section:
     return {"missing": sentence}
 
 
-def score(experiment: Experiment, judged: Judged | None, threads: int) -> Section:
+def score(experiment: Experiment, evaluation: OutOfFoldEvaluation | None, threads: int) -> Section:
     """How good, by how much that may be luck, and what each choice flatters."""
     decision = experiment.decision
-    if decision is None or judged is None:
+    if decision is None or evaluation is None:
         return missing("No score yet: the folds are not all trained and decided upon.")
-    interval = measures.interval(judged.scores)
-    choices = optimism(experiment, judged, threads)
-    source = experiment.settings.get("survey", {}).get("source", "synthetic")
+    interval = statistics.interval(evaluation.scores)
+    choices = optimism(experiment, evaluation, threads)
+    source = experiment.settings.get("data", {}).get("source", "synthetic")
     return {
         "decision": decision, "interval": interval, "choices": choices, "without_min_area": choices[1],
         "picture": None if experiment.scores is None
         else figures.scores(experiment.scores, decision["cross_fitted_score"], interval),
         "rows": [] if experiment.scores is None else experiment.scores.to_dict("records"),
         "weights": _weights(experiment),
-        "board": board.sentence(decision["cross_fitted_score"]) if source != "synthetic" else None,
-        "board_source": board.SOURCE,
+        "board": leaderboard.sentence(decision["cross_fitted_score"]) if source != "synthetic" else None,
+        "board_source": leaderboard.SOURCE,
     }  # fmt: skip
 
 
@@ -47,39 +48,41 @@ def _weights(experiment: Experiment) -> str:
     return ", ".join(f"{votes} x {model}" for model, votes in experiment.weights.items())
 
 
-def failures(experiment: Experiment, judged: Judged | None) -> Section:
+def failures(experiment: Experiment, evaluation: OutOfFoldEvaluation | None) -> Section:
     """Where the score is lost: kinds of tiles, strata, and how far the probabilities can be trusted."""
     folds = experiment.folds
-    if judged is None or folds is None:
+    if evaluation is None or folds is None:
         return missing("Nothing to say of single tiles before there is a decision.")
-    own = folds.iloc[judged.rows]
-    salt = judged.salt > 0
-    halves = [("without salt", judged.scores[~salt]), ("with salt", judged.scores[salt])]
-    calibrated = measures.calibration(judged.counts)
+    own = folds.iloc[evaluation.rows]
+    salt = evaluation.salt > 0
+    halves = [("without salt", evaluation.scores[~salt]), ("with salt", evaluation.scores[salt])]
+    calibrated = statistics.calibration(evaluation.counts)
     return {
-        "lost": measures.lost(judged),
+        "error_breakdown": statistics.error_breakdown(evaluation),
         "halves": [(name, len(scores), scores.mean() if len(scores) else None) for name, scores in halves],
         "pictures": [
-            figures.bars(measures.by_depth(judged, own["depth"].to_numpy()), "depth", "by-depth"),
-            figures.bars(measures.by_coverage(judged, own["coverage_class"].to_numpy()), "coverage", "by-coverage"),
+            figures.bars(statistics.by_depth(evaluation, own["depth"].to_numpy()), "depth", "by-depth"),
+            figures.bars(
+                statistics.by_coverage(evaluation, own["coverage_class"].to_numpy()), "coverage", "by-coverage"
+            ),
             figures.calibration(calibrated),
         ],
         "calibration": calibrated,
     }
 
 
-def plateau(judged: Judged | None) -> Section:
+def threshold_surface(evaluation: OutOfFoldEvaluation | None) -> Section:
     """The chosen pair, and how much depends on it."""
-    if judged is None:
+    if evaluation is None:
         return missing("No threshold is chosen yet.")
-    choice, total = judged.choice, 10 * len(judged.rows)
-    near = judged.table >= judged.table[choice.threshold, choice.min_area] - figures.PLATEAU * total
+    choice, total = evaluation.choice, 10 * len(evaluation.rows)
+    near = evaluation.table >= evaluation.table[choice.threshold, choice.min_area] - figures.PLATEAU * total
     return {
         "choice": choice,
         "thresholds": _run(near[:, choice.min_area], choice.threshold),
         "areas": _run(near[choice.threshold], choice.min_area),
         "width": figures.PLATEAU,
-        "picture": figures.plateau(judged.table, len(judged.rows), choice),
+        "picture": figures.threshold_surface(evaluation.table, len(evaluation.rows), choice),
     }
 
 
@@ -99,7 +102,7 @@ def learning(experiment: Experiment) -> Section:
             some[training.title] = history
         if not training.done:
             waiting.append(training.title)
-        state = "trained" if training.done else "in training" if training.begun else "waiting"
+        state = "trained" if training.done else "in training" if training.started else "waiting"
         epochs = len(history) if history is not None else 0
         rows.append({"training": training, "state": state, "epochs": epochs, "timing": training.timing() or {}})
     if not some:
@@ -123,8 +126,8 @@ def folds(experiment: Experiment) -> Section:
     rows = [
         {
             "fold": int(name), "tiles": int((fold == name).sum()), "empty": float((coverage[fold == name] == 0).mean()),
-            "depth": float(depth[fold == name].mean()), "depth_ks": measures.ks_distance(depth[fold == name], depth),
-            "coverage_ks": measures.ks_distance(coverage[fold == name], coverage),
+            "depth": float(depth[fold == name].mean()), "depth_ks": statistics.ks_distance(depth[fold == name], depth),
+            "coverage_ks": statistics.ks_distance(coverage[fold == name], coverage),
         }
         for name in names
     ]  # fmt: skip
@@ -137,11 +140,11 @@ def folds(experiment: Experiment) -> Section:
     }
 
 
-def submission(experiment: Experiment, judged: Judged | None, asked: OnTest | None) -> Section:
+def submission(experiment: Experiment, evaluation: OutOfFoldEvaluation | None, asked: TestSummary | None) -> Section:
     """What goes to Kaggle: valid or not, like the labelled tiles or not, sent or not."""
     path, test = experiment.folder / "submission.csv", experiment.split("test")
     together = experiment.array("ensemble/test.npy")
-    if judged is None or asked is None or together is None or not path.exists():
+    if evaluation is None or asked is None or together is None or not path.exists():
         return missing("There is no submission yet.")
     pixels = together[0].size
     try:
@@ -149,15 +152,15 @@ def submission(experiment: Experiment, judged: Judged | None, asked: OnTest | No
     except UserError as refusal:
         empty, problem = None, str(refusal)
     kinds = {
-        "train, truth": judged.salt / pixels,
-        "train, out of fold": judged.area / pixels,
+        "train, truth": evaluation.salt / pixels,
+        "train, out of fold": evaluation.area / pixels,
         "test, submitted": asked.area / pixels,
     }
-    distance = measures.ks_distance(kinds["train, out of fold"], kinds["test, submitted"])
-    chance = BY_CHANCE * np.sqrt(1 / len(judged.area) + 1 / len(asked.area))
-    survey = experiment.settings.get("survey", {})
+    distance = statistics.ks_distance(kinds["train, out of fold"], kinds["test, submitted"])
+    chance = BY_CHANCE * np.sqrt(1 / len(evaluation.area) + 1 / len(asked.area))
+    dataset = experiment.settings.get("data", {})
     sha256 = files.digest(path.read_bytes())
-    competition = survey.get("competition") if survey.get("source", "synthetic") != "synthetic" else None
+    competition = dataset.get("competition") if dataset.get("source", "synthetic") != "synthetic" else None
     return {
         "path": str(path), "rows": len(test), "problem": problem, "empty": empty,
         "stale": empty is not None and empty != int((asked.area == 0).sum()),

@@ -15,9 +15,9 @@ from rich.live import Live
 from rich.table import Table
 
 from tgs_salt import files
+from tgs_salt.evaluation.experiment import Experiment, Training
+from tgs_salt.kaggle.submit import command_line, token
 from tgs_salt.report import older
-from tgs_salt.report.artefacts import Experiment, Training
-from tgs_salt.submission.submit import command_line, token
 
 SECONDS_BETWEEN_LOOKS = 5.0
 
@@ -25,7 +25,7 @@ SECONDS_BETWEEN_LOOKS = 5.0
 def status(experiment: Path, competition: str = "", same: str = "") -> None:
     """Print the scores of the folds and of the ensemble, the decision, where things are and the next commands.
 
-    `competition` is where the submission would be sent; empty for a survey that no competition asks about.
+    `competition` is where the submission would be sent; empty for a dataset that no competition asks about.
     `same` are the options of snakemake that the experiment was run with, such as ` --configfile mine.yaml`.
     """
     console = Console(soft_wrap=True, highlight=False)
@@ -117,13 +117,13 @@ def _progress(experiment: Experiment, training: Training, scored: dict[Hashable,
 
 
 def _state(training: Training) -> str:
-    holder = training.folder / "resume" / "holder.txt"
+    holder = training.folder / "checkpoints" / "holder.txt"
     who = holder.read_text().strip() if holder.exists() else ""
-    if training.begun and not _is_dead(who):
+    if training.started and not _is_dead(who):
         return f"running: {who}" if who else "running"
     if training.done:
         return "done"
-    return "stopped; goes on when run again" if training.begun else "waiting"
+    return "stopped; goes on when run again" if training.started else "waiting"
 
 
 def _is_dead(holder: str) -> bool:

@@ -15,11 +15,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tgs_salt.decision.votes import out_of_fold
 from tgs_salt.errors import UserError
-from tgs_salt.report import measures
-from tgs_salt.report.artefacts import Experiment
-from tgs_salt.report.judge import judge_predictions
+from tgs_salt.evaluation import statistics
+from tgs_salt.evaluation.experiment import Experiment
+from tgs_salt.evaluation.out_of_fold import evaluate_predictions
+from tgs_salt.postprocessing.ensemble_selection import out_of_fold
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def variants(experiment: Experiment, threads: int = 1) -> list[Variant]:
 
     No decision is needed, and no test tile; UserError where there is no model.
     """
-    folds, masks = experiment.folds, experiment.array("survey/train_masks.npy")
+    folds, masks = experiment.folds, experiment.array("data/train_masks.npy")
     predictions: dict[str, dict[int, Path]] = {}
     for training in experiment.trainings:
         predictions.setdefault(training.model, {})[training.fold] = training.predictions("oof")
@@ -47,7 +47,7 @@ def variants(experiment: Experiment, threads: int = 1) -> list[Variant]:
         used = sorted(paths)
         fold_of = folds["fold"].to_numpy()
         oof = out_of_fold([paths[fold] for fold in used], used, fold_of[np.isin(fold_of, used)], masks.shape[1:])
-        found.append(Variant(model, judge_predictions(experiment, used, oof, threads).scores))
+        found.append(Variant(model, evaluate_predictions(experiment, used, oof, threads).scores))
     return found
 
 
@@ -65,7 +65,7 @@ def compare_models(experiment: Experiment, threads: int = 1) -> None:
     table.add_row(first.model, f"{first.scores.mean():.4f}", "", "", "", "")
     for variant in others:
         gain = variant.scores - first.scores
-        low, high = measures.interval(gain)
+        low, high = statistics.interval(gain)
         table.add_row(
             variant.model, f"{variant.scores.mean():.4f}", f"{gain.mean():+.4f}", f"{low:+.4f} to {high:+.4f}",
             f"{(gain > 0).sum():,}", f"{(gain < 0).sum():,}",

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tgs_salt.errors import UserError
-from tgs_salt.settings.keys import Settings
-from tgs_salt.settings.kinds import Section
+from tgs_salt.settings.schema import Settings
+from tgs_salt.settings.types import ConfigModel
 
 S = TypeVar("S", bound=BaseModel)
-MOST_VALUES = 100_000
-MOST_SHOWN = 200  # characters of what is quoted in a message
+MAX_VALUES = 100_000
+MAX_SHOWN = 200  # characters of what is quoted in a message
 NAME_IN_WORDS = "letters, digits, '_', '-' and '.', beginning with a letter or digit"
 
 
@@ -51,7 +51,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({problem.strerror}); name a configuration file.") from None
     # ValueError: not UTF-8, or a date such as 2020-13-45
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        raise UserError(f"{path}: not YAML: {' '.join(str(problem).split())[:MOST_SHOWN]}") from None
+        raise UserError(f"{path}: not YAML: {' '.join(str(problem).split())[:MAX_SHOWN]}") from None
     if not isinstance(keys, dict):
         raise UserError(f"{path}: expected keys such as `name:` and `models:` at the top.")
     _count_values(keys)
@@ -104,12 +104,12 @@ class _Once(yaml.SafeLoader):
 
 def _count_values(config: Any) -> None:
     """UserError if there are more values than a person writes: YAML's aliases make a billion of a few lines."""
-    left, waiting = MOST_VALUES, [config]
+    left, waiting = MAX_VALUES, [config]
     while waiting:
         value = waiting.pop()
         left -= 1
         if left < 0:
-            raise UserError(f"configuration: more than {MOST_VALUES:,} values; take out aliases (*) within aliases.")
+            raise UserError(f"configuration: more than {MAX_VALUES:,} values; take out aliases (*) within aliases.")
         if isinstance(value, Mapping):
             waiting += value.values()
         elif isinstance(value, list):
@@ -127,13 +127,13 @@ def _merge(base: dict[str, Any], overlay: Mapping[str, Any]) -> None:
 def _inherit(name: str, models: Mapping[str, Any], path: tuple[str, ...] = ()) -> Any:
     """The keys of a model over those of the model that it is `like`."""
     own = models[name] if models[name] is not None else {}
-    if not isinstance(own, Mapping) or own.get("like") in (None, "null", "None", "~"):
+    if not isinstance(own, Mapping) or own.get("extends") in (None, "null", "None", "~"):
         return own
-    source = own["like"]
+    source = own["extends"]
     if source not in list(models):
-        raise UserError(f"models.{name}.like: there is no model {source!r}; models are {', '.join(models)}.")
+        raise UserError(f"models.{name}.extends: there is no model {source!r}; models are {', '.join(models)}.")
     if name in path:
-        raise UserError(f"models.{name}.like: {' -> '.join((*path, name))} is a circle.")
+        raise UserError(f"models.{name}.extends: {' -> '.join((*path, name))} is a circle.")
     inherited = _inherit(source, models, (*path, name))
     return {**inherited, **own} if isinstance(inherited, Mapping) else own
 
@@ -167,7 +167,7 @@ def _short(value: Any) -> str:
         text = repr(value)
     except ValueError:  # Python does not write numbers of thousands of digits
         text = "a number of thousands of digits"
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _is_branch(parent: str, key: str) -> bool:
@@ -198,7 +198,7 @@ def _section_at(kind: type[BaseModel], keys: list[str]) -> type[BaseModel] | Non
         if field is None:
             continue
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, Section)), None)
+        section = next((k for k in kinds if isinstance(k, type) and issubclass(k, ConfigModel)), None)
     return section
 
 
