@@ -1,11 +1,12 @@
-# make TORCH_BACKEND=cpu setup   fetch torch without the 3 GB of CUDA, from PyTorch's own index
-# make demo      set up, and run the whole graph on an embedded dataset
-# make test      set up, and pass the tests (test-all: the slow ones and those in a browser too)
-# make test-cpus  set up, and pass the tests as other CPUs would compute (half an hour)
-# make test-browser  set up, and look at the report in Chromium (Debian: apt-get install chromium chromium-driver)
-# make test-slurm    as root: install SLURM from Debian's packages, start it, run the graph on it, stop it
-# make check     set up, and pass the static checks
-# make bench     set up, time the kernels beside their peers, write results/benchmark.md
+# make setup         create .venv (TORCH_BACKEND=cpu: torch without CUDA, from PyTorch's own index)
+# make demo          set up, then run the whole workflow on the embedded dataset (GPU=1: on a GPU)
+# make test          set up, then run the fast tests
+# make test-all      also the slow tests and those in a browser
+# make test-cpus     the fast tests as other CPUs and thread counts would compute them (half an hour)
+# make test-browser  the report in Chromium (Debian: apt-get install chromium chromium-driver)
+# make test-slurm    as root: the workflow on a SLURM that is installed from Debian's packages, started and stopped
+# make check         static checks: ruff, mypy, snakefmt, snakemake --lint, import-linter
+# make bench         time the kernels beside their peers, write results/benchmark.md
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := bash
@@ -15,9 +16,9 @@ PYTHON ?= python3
 GPU ?= 0
 BIN := .venv/bin
 READY := .venv/.ready
-# uv takes the Python that is here, and is fetched from the package index if it is missing.
+# uv uses the installed Python. It is installed from the package index if it is missing.
 UV = $(shell command -v uv || echo .uv/bin/uv)
-# cpu, cu128, ...: uv's --torch-backend, for which PyTorch's own index has to be in reach; empty: what PyPI has.
+# cpu, cu128, ...: uv's --torch-backend, which needs PyTorch's own index; empty: PyPI's build.
 TORCH_BACKEND ?=
 # Processes of the tests, and the tests that `make test` runs.
 WORKERS ?= 2
@@ -39,7 +40,7 @@ $(READY): requirements.lock pyproject.toml
 ifeq ($(TORCH_BACKEND),)
 	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
 else
-	@# Another build of torch has other hashes, and brings the CUDA that it needs.
+	@# Another build of torch has other hashes and its own CUDA packages.
 	awk '/^[^ ]/ { skip = /^(nvidia-|cuda-|triton==)/ } !skip' requirements.lock > .venv/requirements.txt
 	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --torch-backend $(TORCH_BACKEND) \
 	  --no-verify-hashes -r .venv/requirements.txt
@@ -50,11 +51,11 @@ endif
 demo: $(READY)
 	$(BIN)/snakemake --cores all --resources gpu=$(GPU) --configfile workflow/presets/demo.yaml
 
-# Two processes; tests of a file stay in one, for the fixtures that they share.
+# Two processes; the tests of a file share one, for their session fixtures.
 test: $(READY)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m $(FAST)
 
-# The same as other CPUs, other thread counts, another hash seed and another order would compute it.
+# Other instruction sets, thread counts, hash seed and test order.
 test-cpus: $(READY)
 	for variant in ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=default \
 	  NUMBA_CPU_NAME=generic OMP_NUM_THREADS=1 OMP_NUM_THREADS=4 PYTHONHASHSEED=7 RANDOM_ORDER=1; do \
@@ -69,7 +70,7 @@ test-browser: $(READY)
 test-all: $(READY)
 	$(BIN)/pytest -m "not slurm"
 
-# Without root or apt it says so at its end, and that is no failure.
+# Without root or apt the tests are skipped with the reason.
 test-slurm: $(READY)
 	$(BIN)/pytest -m slurm tests/slurm
 
@@ -86,18 +87,18 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
-# Versions and hashes of everything, and what is rendered from them and from the settings.
+# Lock versions and hashes, then render the files that derive from them and from the settings.
 lock: $(READY)
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
 	  --extra dev --output-file requirements.lock pyproject.toml
 	$(BIN)/python envs/render.py
 	$(BIN)/tgs-salt config --schema > workflow/config.schema.json
 
-# BENCH=--million measures the memory of a submission of a million tiles as well.
+# BENCH=--million also measures the memory of a submission of a million tiles.
 bench: $(READY)
 	$(BIN)/python -m benchmarks.kernels --output results/benchmark.md $(BENCH)
 
-# KERAS names a Python with TensorFlow; benchmarks/keras_article.py says how to make one.
+# KERAS: a Python with TensorFlow; see benchmarks/keras_article.py.
 bench-training: $(READY)
 	$(BIN)/python -m benchmarks.training $(if $(KERAS),--keras $(KERAS))
 

@@ -1,9 +1,9 @@
 # From a seismic dataset to a Kaggle submission.
 #
-#   snakemake -n                                  what would run, and why
-#   snakemake --cores all --resources gpu=1       everything, on a GPU
-#   snakemake --cores all --resources gpu=0       the same on the CPU
-#   snakemake submit --cores 1                    send the submission (never part of the above)
+#   snakemake -n                                  list the jobs and why they would run
+#   snakemake --cores all --resources gpu=1       run everything on a GPU
+#   snakemake --cores all --resources gpu=0       run everything on the CPU
+#   snakemake submit --cores 1                    submit to Kaggle (not part of the commands above)
 
 from snakemake.utils import min_version
 
@@ -13,7 +13,7 @@ min_version("9.19")
 configfile: "config.yaml"
 
 
-# Of `snakemake --report FILE.html`, which tells of rules and files; the experiment's own page is results/<name>/report.html.
+# For `snakemake --report FILE.html`, which lists rules and files. The experiment's report is results/<name>/report.html.
 report: "workflow/report/workflow.rst"
 
 
@@ -30,11 +30,11 @@ include: "workflow/rules/submission.smk"
 include: "workflow/rules/report.smk"
 
 
-if workflow.is_main_process:  # not each job that a cluster starts
-    tell_untrained()
+if workflow.is_main_process:  # cluster jobs parse this file as well
+    warn_unused_models()
 
 
-# Every precious file is named, and every one that is read without the graph, so that one that was deleted is noticed.
+# Snakemake notices a deleted file only if a target names it. So this names every file that is costly or read by people.
 rule all:
     default_target: True
     input:
@@ -47,20 +47,21 @@ rule all:
         "<results>/ensemble/weights.json",
         collect(
             "<results>/models/{model}/fold{fold}/model.pt",
-            model=SETTINGS.needed,
-            fold=SETTINGS.folds.used,
+            model=SETTINGS.required_models,
+            fold=SETTINGS.folds.selected_folds,
         ),
 
 
 onstart:
-    write_settings()
+    graph.write_settings(SETTINGS)
 
 
 onsuccess:
-    forget_checkpoints()
-    refresh_report()
-    show_status()
+    graph.remove_finished_checkpoints(SETTINGS)
+    graph.refresh_report(SETTINGS)
+    warn_unused_models()
+    graph.show_status(SETTINGS, rerun_options())
 
 
 onerror:
-    explain_failure()
+    graph.print_failure_hint(SETTINGS, rerun_options())

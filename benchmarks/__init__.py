@@ -1,1 +1,1 @@
-"""Ours and the peers side by side, as ratios; simple_rules says how hard a synthetic dataset is."""
+"""Benchmarks of this project and its peers, reported as ratios; `simple_rules` measures how hard a dataset is."""

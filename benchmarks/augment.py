@@ -1,7 +1,7 @@
-"""Random changes of tiles, ours and two libraries': `python -m benchmarks.augment [--rounds 7]`.
+"""Benchmark augmentation against kornia and torchvision: `python -m benchmarks.augment [--rounds 7]`.
 
-One thread, 101 x 101 tiles with their masks, randomness for each tile. kornia changes a batch at once; torchvision's
-transforms draw once a call, so that each tile is a call of its own.
+One thread, 101 x 101 tiles with masks, random parameters for each tile. kornia augments a batch at once; torchvision's
+transforms draw parameters once per call, so each tile is one call.
 """
 
 import argparse
@@ -18,86 +18,90 @@ from benchmarks.timing import Case, interleave
 from tgs_salt.settings import Augment
 from tgs_salt.training.augmentation import sample_augmentations
 
-SIDE, EPOCH = 101, 3200
-BATCHES = (16, 32, 64)
-TILES = 256  # changed in each timed call, whatever the batch
-FLIPS = Augment(hflip=0.5, brightness=0.1, contrast=0.1)
-GEOMETRY = Augment(hflip=0.5, brightness=0.1, contrast=0.1, shift=0.1, scale=0.1, rotate=10)
-# The libraries' words for the same.
-LIGHT = {"brightness": (0.9, 1.1), "contrast": (0.9, 1.1)}
-MOVES = {"degrees": 10, "translate": (0.1, 0.1), "scale": (1 / 1.1, 1.1)}
+SIDE, TILES_PER_EPOCH = 101, 3200
+BATCH_SIZES = (16, 32, 64)
+TILES = 256  # per timed call, for every batch size
+FLIP = Augment(hflip=0.5, brightness=0.1, contrast=0.1)
+AFFINE = Augment(hflip=0.5, brightness=0.1, contrast=0.1, shift=0.1, scale=0.1, rotate=10)
+# The same settings for kornia and torchvision.
+COLOR_ARGS = {"brightness": (0.9, 1.1), "contrast": (0.9, 1.1)}
+AFFINE_ARGS = {"degrees": 10, "translate": (0.1, 0.1), "scale": (1 / 1.1, 1.1)}
 
 
-def kornia_of(settings: Augment) -> nn.Module:
-    moves = [kornia.RandomAffine(**MOVES, p=1.0, padding_mode="reflection")] if settings.rotate else []
-    light = [
-        kornia.RandomBrightness(LIGHT["brightness"], p=1.0),
-        kornia.RandomContrast(LIGHT["contrast"], p=1.0),
+def build_kornia(settings: Augment) -> nn.Module:
+    """Return kornia's transforms for `settings`."""
+    affine = [kornia.RandomAffine(**AFFINE_ARGS, p=1.0, padding_mode="reflection")] if settings.rotate else []
+    color = [
+        kornia.RandomBrightness(COLOR_ARGS["brightness"], p=1.0),
+        kornia.RandomContrast(COLOR_ARGS["contrast"], p=1.0),
     ]
-    steps = [kornia.RandomHorizontalFlip(p=0.5), *moves, *light]
-    return kornia.AugmentationSequential(*steps, data_keys=["input", "mask"])
+    transforms = [kornia.RandomHorizontalFlip(p=0.5), *affine, *color]
+    return kornia.AugmentationSequential(*transforms, data_keys=["input", "mask"])
 
 
-def torchvision_of(settings: Augment) -> v2.Transform:
-    moves = [v2.RandomAffine(**MOVES, interpolation=v2.InterpolationMode.BILINEAR)] if settings.rotate else []
-    return v2.Compose([v2.RandomHorizontalFlip(0.5), *moves, v2.ColorJitter(**LIGHT)])
+def build_torchvision(settings: Augment) -> v2.Transform:
+    """Return torchvision's transforms for `settings`."""
+    affine = [v2.RandomAffine(**AFFINE_ARGS, interpolation=v2.InterpolationMode.BILINEAR)] if settings.rotate else []
+    return v2.Compose([v2.RandomHorizontalFlip(0.5), *affine, v2.ColorJitter(**COLOR_ARGS)])
 
 
-def one_by_one(change: v2.Transform, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def apply_per_tile(transform: v2.Transform, pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Apply `transform` to each tile of a batch."""
     pairs = [
-        change(tv_tensors.Image(image), tv_tensors.Mask(mask)) for image, mask in zip(pixels, targets, strict=True)
+        transform(tv_tensors.Image(image), tv_tensors.Mask(mask)) for image, mask in zip(pixels, targets, strict=True)
     ]
     return torch.stack([image for image, _ in pairs]), torch.stack([mask for _, mask in pairs])
 
 
-def cases(settings: Augment, size: int) -> list[Case]:
+def build_cases(settings: Augment, batch_size: int) -> list[Case]:
+    """Return the cases ours, kornia and torchvision, each for TILES tiles in batches."""
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.rand(size, 1, SIDE, SIDE, generator=generator)
-    targets = (torch.rand(size, 1, SIDE, SIDE, generator=generator) > 0.5).float()
-    changes = sample_augmentations(EPOCH, SIDE, settings, generator)
-    rows = torch.randperm(EPOCH, generator=generator)[:size]
-    batched, single = kornia_of(settings), torchvision_of(settings)
-    repeats = TILES // size
+    pixels = torch.rand(batch_size, 1, SIDE, SIDE, generator=generator)
+    targets = (torch.rand(batch_size, 1, SIDE, SIDE, generator=generator) > 0.5).float()
+    params = sample_augmentations(TILES_PER_EPOCH, SIDE, settings, generator)
+    rows = torch.randperm(TILES_PER_EPOCH, generator=generator)[:batch_size]
+    batch_transform, tile_transform = build_kornia(settings), build_torchvision(settings)
+    batches = TILES // batch_size
     return [
-        Case("ours", lambda: [changes.apply(pixels, targets, rows) for _ in range(repeats)]),
-        Case("kornia", lambda: [batched(pixels, targets) for _ in range(repeats)]),
-        Case("torchvision", lambda: [one_by_one(single, pixels, targets) for _ in range(repeats)]),
+        Case("ours", lambda: [params.apply(pixels, targets, rows) for _ in range(batches)]),
+        Case("kornia", lambda: [batch_transform(pixels, targets) for _ in range(batches)]),
+        Case("torchvision", lambda: [apply_per_tile(tile_transform, pixels, targets) for _ in range(batches)]),
     ]
 
 
-def drawing(rounds: int) -> str:
-    """What an epoch's numbers cost."""
-    noisy = GEOMETRY.model_copy(update={"noise": 0.05})
+def time_sampling(rounds: int) -> str:
+    """Return the times to sample the parameters of an epoch, without and with noise."""
+    with_noise = AFFINE.model_copy(update={"gauss_noise": 0.05})
     generator = torch.Generator().manual_seed(0)
-    timed = [
-        Case("without noise", lambda: sample_augmentations(EPOCH, SIDE, GEOMETRY, generator)),
-        Case("with noise", lambda: sample_augmentations(EPOCH, SIDE, noisy, generator)),
+    cases = [
+        Case("without noise", lambda: sample_augmentations(TILES_PER_EPOCH, SIDE, AFFINE, generator)),
+        Case("with noise", lambda: sample_augmentations(TILES_PER_EPOCH, SIDE, with_noise, generator)),
     ]
-    interleave(timed, rounds)
-    return ", ".join(f"{case.name} {case.median * 1e3:.1f} ms" for case in timed)
+    interleave(cases, rounds)
+    return ", ".join(f"{case.name} {case.median * 1e3:.1f} ms" for case in cases)
 
 
 def main() -> None:
+    """Print a Markdown table of tiles per second."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="timed calls of each case (default: 7)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     lines = [
-        "| changes | batch | ours, tiles/s | kornia | torchvision | ours against kornia | against torchvision |",
+        "| augmentation | batch | ours, tiles/s | kornia | torchvision | ours / kornia | ours / torchvision |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, settings in (("flip, brightness, contrast", FLIPS), ("and shift, scale, rotation", GEOMETRY)):
-        for size in BATCHES:
-            timed = cases(settings, size)
-            interleave(timed, options.rounds)
-            ours, batched, single = (TILES / case.median for case in timed)
-            cells = [f"{ours:,.0f}", f"{batched:,.0f}", f"{single:,.0f}", f"{ours / batched:.1f}x"]
-            lines.append(f"| {name} | {size} | {' | '.join(cells)} | {ours / single:.1f}x |")
-    text = (
-        f"kornia {version('kornia')}, torchvision {version('torchvision')}, torch {version('torch')}; one thread.\n\n"
-    )
-    text += "\n".join(lines) + f"\n\nDrawing the numbers of {EPOCH:,} tiles: {drawing(options.rounds)}.\n"
-    sys.stdout.write(text)
+    for name, settings in (("flip, brightness, contrast", FLIP), ("and shift, scale, rotate", AFFINE)):
+        for batch_size in BATCH_SIZES:
+            cases = build_cases(settings, batch_size)
+            interleave(cases, options.rounds)
+            ours, per_batch, per_tile = (TILES / case.median for case in cases)
+            cells = [f"{ours:,.0f}", f"{per_batch:,.0f}", f"{per_tile:,.0f}", f"{ours / per_batch:.1f}x"]
+            lines.append(f"| {name} | {batch_size} | {' | '.join(cells)} | {ours / per_tile:.1f}x |")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("kornia", "torchvision", "torch"))
+    rows = "\n".join(lines)
+    sampling = f"Sampling the parameters of {TILES_PER_EPOCH:,} tiles: {time_sampling(options.rounds)}."
+    sys.stdout.write(f"{versions}; one thread.\n\n{rows}\n\n{sampling}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whole jobs in processes of their own: what starting costs, what compiling costs, and what a million tiles need."""
+"""Benchmark whole jobs in their own processes: start-up, kernel compilation, and a million tiles."""
 
 import os
 import statistics
@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchmarks.timing import markdown
 from tgs_salt import files
 
 SIDE = 101
 MILLION = 1_000_000
-# Every kernel once; prints the seconds that the first calls take.
+# Calls every kernel once and prints the seconds.
 FIRST_CALLS = """
 import time, numpy as np
 from tgs_salt.kernels import threshold_table
@@ -28,9 +29,9 @@ threshold_table.score_table(threshold_table.histograms(tiles, tiles))
 print(time.perf_counter() - start)
 """
 
-# A process counts the memory of the one that started it, up to its own start. So jobs are started by a small one, which
-# prints seconds from start to end, seconds of CPU time, peak of memory, exit code.
-LAUNCH = """
+# The peak memory of a process includes that of its parent at the fork. Jobs are therefore started by a small process,
+# which prints wall-clock seconds, CPU seconds, peak memory and exit code.
+LAUNCHER = """
 import os, subprocess, sys, time
 start = time.perf_counter()
 job = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
@@ -40,8 +41,8 @@ print(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, os.waitstatus_to_e
 """
 
 
-def submission_inputs(folder: Path, count: int) -> None:
-    """What `submission` reads of `count` tiles, but for the array."""
+def write_submission_inputs(folder: Path, count: int) -> None:
+    """Write the inputs of `submission` for `count` tiles, except the array of probabilities."""
     ids = [f"{k:010x}" for k in range(count)]
     table = pd.DataFrame(
         {"id": ids, "split": "test", "row": range(count), "depth": 1.0, "coverage": "", "blank": False}
@@ -51,78 +52,77 @@ def submission_inputs(folder: Path, count: int) -> None:
 
 
 class Cost(NamedTuple):
-    """What a process took: seconds from start to end, seconds of CPU time, and the peak of its memory in bytes."""
+    """The resources that a process used."""
 
-    wall: float
-    cpu: float
-    peak: int
+    wall_seconds: float
+    cpu_seconds: float
+    peak_bytes: int
 
 
-def submit(folder: Path, threads: int, cache: Path | None = None) -> Cost:
-    """Run `tgs-salt submission` on them.
+def run_submission(folder: Path, threads: int, cache: Path | None = None) -> Cost:
+    """Run `tgs-salt submission` on the inputs in `folder`.
 
-    `cache`: where compiled kernels are kept, if not where they always are.
+    `cache` is the folder of compiled kernels; None: the default one. Raises RuntimeError if the command fails.
     """
     command: list[str | Path] = [
-        sys.executable, "-m", "tgs_salt", "submission", "--test", folder / "test.npy", "--decision",
+        sys.executable, "-m", "tgs_salt", "submission", "--test", folder / "test.npy", "--threshold",
         folder / "threshold.json", "--tiles", folder / "tiles.csv", "--output", folder / "submission.csv",
         "--threads", str(threads),
     ]  # fmt: skip
     environment = dict(os.environ) if cache is None else {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
-    done = subprocess.run(
-        [sys.executable, "-c", LAUNCH, *command], capture_output=True, text=True, env=environment, check=True
+    result = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, *command], capture_output=True, text=True, env=environment, check=True
     )
-    wall, cpu, peak, code = done.stdout.split()
+    wall, cpu, peak, code = result.stdout.split()
     if code != "0":
-        raise RuntimeError(done.stderr)
+        raise RuntimeError(result.stderr)
     return Cost(float(wall), float(cpu), int(peak) * (1 if sys.platform == "darwin" else 1024))
 
 
-def first_calls(cache: Path) -> float:
-    """Seconds of the first call of every kernel, in a new process."""
+def time_first_calls(cache: Path) -> float:
+    """Return the seconds of the first calls of all kernels, in a new process."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
     return float(subprocess.check_output([sys.executable, "-c", FIRST_CALLS], text=True, env=environment))
 
 
-def starting(masks: np.ndarray, folder: Path, rounds: int) -> str:
-    """The table of starts: with an empty cache of compiled kernels, and with a full one."""
-    submission_inputs(folder, len(masks))
+def compare_cold_and_warm(masks: np.ndarray, folder: Path, rounds: int) -> str:
+    """Return the section on start-up times without and with cached kernels."""
+    write_submission_inputs(folder, len(masks))
     files.write_array(folder / "test.npy", masks * np.uint8(255))
     job = f"`tgs-salt submission` of {len(masks):,} tiles"
-    first_call, cold = first_calls(folder / "a"), submit(folder, 1, folder / "b")
-    again = statistics.median(first_calls(folder / "a") for _ in range(rounds))
-    warm = [submit(folder, 1, folder / "b") for _ in range(rounds)]
+    cold_calls, cold = time_first_calls(folder / "a"), run_submission(folder, 1, folder / "b")
+    warm_calls = statistics.median(time_first_calls(folder / "a") for _ in range(rounds))
+    warm = [run_submission(folder, 1, folder / "b") for _ in range(rounds)]
     wall, cpu = (statistics.median(values) for values in list(zip(*warm, strict=True))[:2])
-    lines = [
-        ("seconds", "nothing compiled before", "compiled before"),
-        ("---", "---:", "---:"),
-        ("first call of every kernel", f"{first_call:.2f}", f"{again:.2f}"),
-        (f"{job}, start to end", f"{cold.wall:.2f}", f"{wall:.2f}"),
-        (f"{job}, CPU time", f"{cold.cpu:.2f}", f"{cpu:.2f}"),
+    rows = [
+        ["first call of every kernel", f"{cold_calls:.2f}", f"{warm_calls:.2f}"],
+        [f"{job}, wall-clock time", f"{cold.wall_seconds:.2f}", f"{wall:.2f}"],
+        [f"{job}, CPU time", f"{cold.cpu_seconds:.2f}", f"{cpu:.2f}"],
     ]
-    return "## Starting\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return f"## Start-up\n\n{markdown(['seconds', 'kernels not cached', 'kernels cached'], rows)}\n"
 
 
-def sparse_array(path: Path, masks: np.ndarray, count: int) -> None:
-    """Probabilities of `count` tiles, a multiple of 10,000; a tenth holds masks, the others are holes of the file."""
+def write_sparse_array(path: Path, masks: np.ndarray, count: int) -> None:
+    """Write probabilities of `count` tiles, a multiple of 10,000: a tenth holds masks, the rest are file holes."""
     block = np.resize(masks * np.uint8(255), (1000, SIDE, SIDE))
     with open(path, "wb") as stream:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE)}
         np.lib.format.write_array_header_1_0(stream, header)
-        begin = stream.tell()
+        offset = stream.tell()
         for first in range(0, count, 10 * len(block)):
-            stream.seek(begin + first * SIDE * SIDE)
+            stream.seek(offset + first * SIDE * SIDE)
             stream.write(block.data)
-        stream.truncate(begin + count * SIDE * SIDE)
+        stream.truncate(offset + count * SIDE * SIDE)
 
 
-def million(masks: np.ndarray, folder: Path, threads: int) -> str:
-    """Write and check a submission of a million tiles from a memory map of 10 GB; a sentence about it."""
-    submission_inputs(folder, MILLION)
-    sparse_array(folder / "test.npy", masks, MILLION)
-    cost = submit(folder, threads)
+def measure_million_tiles(masks: np.ndarray, folder: Path, threads: int) -> str:
+    """Write and check a submission of a million tiles from a memory map of 10 GB; return a sentence about it."""
+    write_submission_inputs(folder, MILLION)
+    write_sparse_array(folder / "test.npy", masks, MILLION)
+    cost = run_submission(folder, threads)
     size = (folder / "submission.csv").stat().st_size
     return (
         f"`tgs-salt submission` of {MILLION:,} tiles (a tenth with masks) from a memory map, {threads} threads: "
-        f"{cost.wall:.0f} s with the check, {size / 1e6:.0f} MB of text, at most {cost.peak / 1e6:.0f} MB of memory.\n"
+        f"{cost.wall_seconds:.0f} s with the check, {size / 1e6:.0f} MB of text, "
+        f"{cost.peak_bytes / 1e6:.0f} MB peak memory.\n"
     )

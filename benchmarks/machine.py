@@ -1,4 +1,4 @@
-"""What the numbers were measured on, in a line."""
+"""A description of the machine that a benchmark ran on."""
 
 import os
 import platform
@@ -6,13 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 
-def machine() -> str:
-    """Processor, cores, load before the start, and versions."""
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    busy = os.getloadavg()[1]
-    return (
-        f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, load {busy:.1f} before the start; "
-        f"Python {platform.python_version()}, torch {version('torch')}."
-    )
+def describe_machine(*packages: str) -> str:
+    """Return processor, cores, load average, system, and versions of Python and `packages` (default: torch)."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    processor = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+    load = f", load average {os.getloadavg()[1]:.1f}" if hasattr(os, "getloadavg") else ""
+    versions = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages or ("torch",))]
+    return f"{processor}, {os.cpu_count()} cores{load}; {platform.system()}, {', '.join(versions)}."

@@ -1,4 +1,4 @@
-"""The networks that are trained and run for the clock, and tiles for them."""
+"""Networks and random tiles for the benchmarks."""
 
 import copy
 from pathlib import Path
@@ -6,51 +6,51 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tgs_salt.models.tile_model import TileNetwork
+from tgs_salt.models.tile_model import TileModel
 from tgs_salt.settings import load_files
 from tgs_salt.training.fit import Trainer
 from tgs_salt.training.fold_data import FoldData
 
 SIDE = 101
 PRESETS = Path(__file__).parents[1] / "workflow" / "presets"
-# Settings of each, and what they are.
-NETS = {
+# By name: settings and a description.
+NETWORKS = {
     "article": (
         load_files(PRESETS / "article.yaml").models["article"],
-        "the article's net (101 x 101 resized to 128 x 128, batch 32, BCE, Adam)",
+        "the article's network (101 x 101 resized to 128 x 128, batch 32, BCE, Adam)",
     ),
-    "light": (
-        load_files(PRESETS / "cpu.yaml").models["light"],
-        "the cpu preset's net (101 x 101 padded to 128 x 128, ImageNet weights, batch 16, BCE + Dice, AdamW)",
+    "cpu": (
+        load_files(PRESETS / "cpu.yaml").models["bce"],
+        "the cpu preset's network (101 x 101 padded to 128 x 128, ImageNet weights, batch 16, BCE + Dice, AdamW)",
     ),
 }
 
 
 def random_tiles(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noise with salt from some row on: (count, 101, 101) uint8 pictures, and masks of 0 and 1.
+    """Return noise images and masks (0 or 1) with salt below some row, both (count, 101, 101) uint8.
 
-    The embedded dataset would not do: drawing it changes how this process' allocator works, which is to be measured.
+    The embedded dataset is not used: generating it changes the state of the memory allocator, which affects timings.
     """
-    random = np.random.default_rng(0)
-    pictures = random.integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)
-    masks = np.arange(SIDE)[:, None] >= random.integers(0, 2 * SIDE, (count, 1, 1))
-    return pictures, np.repeat(masks.astype(np.uint8), SIDE, axis=2)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)
+    masks = np.arange(SIDE)[:, None] >= rng.integers(0, 2 * SIDE, (count, 1, 1))
+    return images, np.repeat(masks.astype(np.uint8), SIDE, axis=2)
 
 
-def trainer_of(name: str, count: int) -> Trainer:
-    """A training of `count` tiles that has not begun, as the command `train` makes it."""
-    pictures, masks = random_tiles(count)
-    images, depths = torch.from_numpy(pictures), torch.full((count,), 500.0)
+def build_trainer(name: str, count: int) -> Trainer:
+    """Return a trainer on `count` random tiles, as the command `train` builds it."""
+    image_array, masks = random_tiles(count)
+    images, depths = torch.from_numpy(image_array), torch.full((count,), 500.0)
     data = FoldData(
         images=images, targets=torch.from_numpy(masks * np.uint8(255)), depths=depths,
         held_out_images=images[:1], held_out_depths=depths[:1], held_out_masks=masks[:1], fold_hash="", data_hash="",
     )  # fmt: skip
-    endless = NETS[name][0].model_copy(update={"epochs": 10_000})  # the schedule does not run out
-    return Trainer(name, 0, endless, data, torch.device("cpu"), None)
+    settings = NETWORKS[name][0].model_copy(update={"epochs": 10_000})  # the schedule must not end
+    return Trainer(name, 0, settings, data, torch.device("cpu"), None)
 
 
-def nchw(network: TileNetwork) -> TileNetwork:
-    """A copy that computes in torch's default memory order throughout, as a network does that nobody told otherwise."""
+def to_nchw(network: TileModel) -> TileModel:
+    """Return a copy of `network` that computes in torch's default memory format, NCHW."""
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
-    plain.inner.register_forward_pre_hook(lambda _, given: (given[0].clone(memory_format=torch.contiguous_format),))
+    plain.inner.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(memory_format=torch.contiguous_format),))
     return plain

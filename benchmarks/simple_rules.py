@@ -1,9 +1,9 @@
-"""How far simple rules get on a synthetic dataset: it is worth learning from only if they do not get far.
+"""Score simple rules on a synthetic dataset; a dataset on which they score high is too easy.
 
     python benchmarks/simple_rules.py [--seed 0] [--tiles 1000] [--dataset FOLDER]
 
-Every rule chooses its parameters on the very tiles it is scored on, so the scores flatter the rules.
-With `--dataset`, the rules are tried on the labelled tiles of a folder in the competition's layout instead.
+Each rule chooses its parameters on the tiles on which it is scored, so these scores are optimistic.
+With `--dataset`, the rules are scored on the labeled tiles of a folder in Kaggle's layout instead.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import numpy as np
 
 from tgs_salt.synthetic.synthesize import synthesize
 
-CEILING = 0.50
-LEVELS = 48  # thresholds tried per feature
-MIN_AREAS = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5)  # share of the tile below which a rule says "empty"
+MAX_SCORE = 0.50  # of a dataset that is hard enough
+THRESHOLDS = 48  # number of thresholds tried per feature
+MIN_AREAS = (0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5)  # shares of the tile; smaller predictions become empty
 WINDOWS = (3, 7, 15, 25, 41)
 
 
 def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images (n, h, w) uint8, masks (n, h, w) bool and depths (n,) int of a dataset's labelled tiles."""
+    """Return images (n, h, w) uint8, masks (n, h, w) bool and depths (n,) int of the labeled tiles in `folder`."""
     with open(folder / "train.csv") as stream:
         ids = [row["id"] for row in csv.DictReader(stream)]
     with open(folder / "depths.csv") as stream:
@@ -42,20 +42,22 @@ def load(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return images, masks, np.array([depth[i] for i in ids])
 
 
-def scores(overlap: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Score per tile from pixel counts (same shape, or broadcast): IoU over 0.50, 0.55 .. 0.95, in integers."""
-    union = predicted + truth - overlap
-    hits = sum((20 * overlap > step * union).astype(np.int64) for step in range(10, 20)) / 10
-    return np.where((predicted == 0) & (truth == 0), 1.0, np.where((predicted == 0) | (truth == 0), 0.0, hits))
+def scores(intersection: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """Return the competition's score of each tile from pixel counts of the same or broadcastable shapes."""
+    union = predicted + actual - intersection
+    hits = sum((20 * intersection > step * union).astype(np.int64) for step in range(10, 20)) / 10
+    return np.where((predicted == 0) & (actual == 0), 1.0, np.where((predicted == 0) | (actual == 0), 0.0, hits))
 
 
-def score_of(guess: np.ndarray, masks: np.ndarray) -> float:
-    """Score of one (h, w) guess made for every tile."""
-    overlap = masks[:, guess].sum(axis=1) if guess.any() else np.zeros(len(masks), np.int64)
-    return float(scores(overlap, np.full(len(masks), int(guess.sum())), masks.sum(axis=(1, 2))).mean())
+def score_of(prediction: np.ndarray, masks: np.ndarray) -> float:
+    """Return the mean score of the same (h, w) prediction for every tile."""
+    intersection = masks[:, prediction].sum(axis=1) if prediction.any() else np.zeros(len(masks), np.int64)
+    predicted = np.full(len(masks), int(prediction.sum()))
+    return float(scores(intersection, predicted, masks.sum(axis=(1, 2))).mean())
 
 
 def constant_rules(masks: np.ndarray) -> Iterator[tuple[str, float]]:
+    """Yield names and scores of constant predictions: empty, full, and the best bands."""
     height, width = masks.shape[1:]
     yield "constant: all empty", score_of(np.zeros((height, width), bool), masks)
     yield "constant: all full", score_of(np.ones((height, width), bool), masks)
@@ -68,12 +70,12 @@ def constant_rules(masks: np.ndarray) -> Iterator[tuple[str, float]]:
 
 
 def features(images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """(n, h, w) float32 maps a threshold may be laid on."""
+    """Yield names and (n, h, w) float32 arrays of features for `threshold_rule`."""
     gray = images.astype(np.float32)
-    spread = gray.std(axis=(1, 2), keepdims=True) + 1
-    centred = (gray - gray.mean(axis=(1, 2), keepdims=True)) / spread
+    std = gray.std(axis=(1, 2), keepdims=True) + 1
+    normalized = (gray - gray.mean(axis=(1, 2), keepdims=True)) / std
     yield "intensity", gray
-    yield "intensity of the standardised tile", centred
+    yield "normalized intensity", normalized
 
     def box(stack: np.ndarray, window: int) -> np.ndarray:
         return np.stack([cv2.blur(tile, (window, window), borderType=cv2.BORDER_REFLECT_101) for tile in stack])
@@ -82,67 +84,69 @@ def features(images: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         smooth = box(gray, window)
         deviation = np.sqrt(np.maximum(box(gray * gray, window) - smooth * smooth, 0))
         yield f"mean over {window}", smooth
-        yield f"standardised mean over {window}", box(centred, window)
+        yield f"normalized mean over {window}", box(normalized, window)
         yield f"deviation over {window}", deviation
-        yield f"relative deviation over {window}", deviation / spread
-        yield f"relative envelope over {window}", box(np.abs(centred), window)
+        yield f"relative deviation over {window}", deviation / std
+        yield f"relative envelope over {window}", box(np.abs(normalized), window)
 
 
 def threshold_rule(feature: np.ndarray, masks: np.ndarray) -> float:
-    """Best score of `feature` above (or below) one of LEVELS thresholds, with the best minimum area."""
+    """Return the best score of salt above or below a threshold of `feature`, over all minimum areas."""
     tiles, area = len(masks), masks[0].size
-    edges = np.unique(np.quantile(feature[::3, ::5, ::5], np.linspace(0, 1, LEVELS + 1)[1:-1]))
-    level = np.searchsorted(edges, feature.ravel()).reshape(tiles, area)
-    slot = (level + np.arange(tiles)[:, None] * (len(edges) + 1)).ravel()
+    thresholds = np.unique(np.quantile(feature[::3, ::5, ::5], np.linspace(0, 1, THRESHOLDS + 1)[1:-1]))
+    bins = np.searchsorted(thresholds, feature.ravel()).reshape(tiles, area)
+    tile_bins = (bins + np.arange(tiles)[:, None] * (len(thresholds) + 1)).ravel()
 
-    def counted(chosen: np.ndarray) -> np.ndarray:
-        counts = np.bincount(chosen, minlength=tiles * (len(edges) + 1)).reshape(tiles, -1)
-        return np.cumsum(counts, axis=1)[:, :-1]  # pixels at or below each edge
+    def count_up_to_threshold(tile_bins: np.ndarray) -> np.ndarray:
+        counts = np.bincount(tile_bins, minlength=tiles * (len(thresholds) + 1)).reshape(tiles, -1)
+        return np.cumsum(counts, axis=1)[:, :-1]
 
-    below, salt_below = counted(slot), counted(slot[masks.ravel()])
-    truth = masks.sum(axis=(1, 2))[:, None]
+    pixels_below, salt_below = count_up_to_threshold(tile_bins), count_up_to_threshold(tile_bins[masks.ravel()])
+    actual = masks.sum(axis=(1, 2))[:, None]
     best = 0.0
-    for predicted, overlap in ((below, salt_below), (area - below, truth - salt_below)):
-        for least in MIN_AREAS:
-            kept = predicted >= least * area
-            best = max(best, float(scores(overlap * kept, predicted * kept, truth).mean(axis=0).max()))
+    for predicted, intersection in ((pixels_below, salt_below), (area - pixels_below, actual - salt_below)):
+        for min_area in MIN_AREAS:
+            kept = predicted >= min_area * area
+            best = max(best, float(scores(intersection * kept, predicted * kept, actual).mean(axis=0).max()))
     return best
 
 
 def depth_rule(masks: np.ndarray, depth: np.ndarray, bins: int = 10) -> float:
-    """Best per depth bin: empty, or where the bin's mean mask exceeds a level."""
+    """Return the score of the best prediction per depth bin: empty, or a threshold of the mean mask of the bin."""
     total = 0.0
-    for chosen in np.array_split(np.argsort(depth, kind="stable"), bins):
-        mean = masks[chosen].mean(axis=0)
-        guesses = [mean > level for level in np.linspace(0.1, 0.9, 17)] + [np.zeros_like(masks[0])]
-        total += len(chosen) * max(score_of(guess, masks[chosen]) for guess in guesses)
+    for rows in np.array_split(np.argsort(depth, kind="stable"), bins):
+        mean = masks[rows].mean(axis=0)
+        predictions = [mean > threshold for threshold in np.linspace(0.1, 0.9, 17)] + [np.zeros_like(masks[0])]
+        total += len(rows) * max(score_of(prediction, masks[rows]) for prediction in predictions)
     return total / len(masks)
 
 
 def all_rules(images: np.ndarray, masks: np.ndarray, depth: np.ndarray) -> list[tuple[str, float]]:
+    """Return names and scores of all rules."""
     rules = list(constant_rules(masks))
     rules += [(f"threshold on {name}", threshold_rule(feature, masks)) for name, feature in features(images)]
-    rules.append(("depth: best guess per tenth", depth_rule(masks, depth)))
+    rules.append(("depth: best prediction per tenth", depth_rule(masks, depth)))
     return rules
 
 
 def main() -> None:
+    """Print the scores of all rules, and whether the best one is low enough."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tiles", type=int, default=1000)
-    parser.add_argument("--dataset", type=Path)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = arguments.dataset or Path(scratch)
-        if arguments.dataset is None:
-            synthesize(folder, seed=arguments.seed, train_tiles=arguments.tiles, test_tiles=1)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the synthetic dataset")
+    parser.add_argument("--tiles", type=int, default=1000, help="number of synthetic tiles")
+    parser.add_argument("--dataset", type=Path, help="folder in Kaggle's layout")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.dataset or Path(temporary)
+        if options.dataset is None:
+            synthesize(folder, seed=options.seed, train_tiles=options.tiles, test_tiles=1)
         dataset = load(folder)
     rules = all_rules(*dataset)
     for name, score in rules:
         print(f"{score:.3f}  {name}")
     best = max(rules, key=lambda rule: rule[1])
-    verdict = "at or below" if best[1] <= CEILING else "ABOVE"
-    print(f"best: {best[1]:.3f} ({best[0]}), {verdict} {CEILING:.2f}")
+    verdict = "at or below" if best[1] <= MAX_SCORE else "ABOVE"
+    print(f"best: {best[1]:.3f} ({best[0]}), {verdict} {MAX_SCORE:.2f}")
 
 
 if __name__ == "__main__":

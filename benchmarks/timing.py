@@ -1,4 +1,4 @@
-"""Interleaved timing and the tables that come of it."""
+"""Interleaved timing, and Markdown tables of the results."""
 
 import gc
 import statistics
@@ -9,70 +9,79 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Case:
-    """One line of a table: a call, and how many times its work the whole job is (1 unless it is extrapolated).
+    """One line of a table.
 
-    `clock` counts the processor seconds of whoever does the work.
+    Attributes:
+        name: Label of the line.
+        call: Function to time.
+        scale: Factor from the work of one call to the whole job; not 1 if the time is extrapolated.
+        clock: Function that returns the CPU seconds of the process that does the work.
+        seconds: Wall-clock seconds of each round.
+        cpu_seconds: CPU seconds of each round.
     """
 
     name: str
     call: Callable[[], object]
-    times: float = 1
+    scale: float = 1
     clock: Callable[[], float] = time.process_time
     seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)
 
     @property
     def median(self) -> float:
-        return statistics.median(self.seconds) * self.times
+        """Median seconds of the whole job."""
+        return statistics.median(self.seconds) * self.scale
 
     @property
     def best(self) -> float:
-        return min(self.seconds) * self.times
+        """Minimum seconds of the whole job."""
+        return min(self.seconds) * self.scale
 
 
 def interleave(cases: list[Case], rounds: int) -> None:
-    """Time every case once a round, after one round that is not timed: a busy machine is then busy for all of them."""
+    """Time each case once per round, after one warm-up round; load on the machine then affects all cases alike."""
     for case in cases:
         case.call()
     gc.disable()
     for _ in range(rounds):
         for case in cases:
-            cpu = case.clock()
+            cpu_start = case.clock()
             start = time.perf_counter()
             case.call()
             case.seconds.append(time.perf_counter() - start)
-            case.cpu_seconds.append(case.clock() - cpu)
+            case.cpu_seconds.append(case.clock() - cpu_start)
     gc.enable()
 
 
-def table(cases: list[Case], against: list[tuple[str, Case]]) -> str:
-    """Markdown: medians, minima, and how many times faster each case is than each of `against`."""
-    titles = ["", "ms (median)", "ms (best)", *(f"x {name}" for name, _ in against)]
-    lines = []
+def table(cases: list[Case], references: list[tuple[str, Case]]) -> str:
+    """Return a Markdown table of medians, minima, and the speed-up of each case over each of `references`."""
+    header = ["", "ms (median)", "ms (best)", *(f"x {name}" for name, _ in references)]
+    rows = []
     for case in cases:
-        name = case.name if case.times == 1 else f"{case.name} (1/{case.times:.0f} of it run)"
-        ratios = [f"{other.median / case.median:.3g}" for _, other in against]
-        lines.append([name, f"{case.median * 1e3:.4g}", f"{case.best * 1e3:.4g}", *ratios])
-    return markdown(titles, lines)
+        name = case.name if case.scale == 1 else f"{case.name} (extrapolated from 1/{case.scale:.0f})"
+        ratios = [f"{reference.median / case.median:.3g}" for _, reference in references]
+        rows.append([name, f"{case.median * 1e3:.4g}", f"{case.best * 1e3:.4g}", *ratios])
+    return markdown(header, rows)
 
 
-def throughput(cases: list[Case], tiles: int, base: Case) -> str:
-    """Markdown of turns of `tiles` each: tiles a second, and how many times faster than `base`, round by round.
+def throughput(cases: list[Case], tiles: int, reference: Case) -> str:
+    """Return a Markdown table of tiles per second, `tiles` per call, and of speed-ups over `reference`.
 
-    The ratio is the median over the rounds, with the quartiles; the same in processor time, which neighbours on a
-    busy machine hardly change.
+    A speed-up is the median of the ratios of all rounds, with quartiles. The ratio of CPU times hardly depends on other
+    load on the machine.
     """
-    titles = ["", "tiles/s", "ratio (quartiles)", "ratio in CPU time"]
-    lines = []
+    header = ["", "tiles/s", "ratio (quartiles)", "ratio in CPU time"]
+    rows = []
     for case in cases:
-        ratios = [a / b for a, b in zip(base.seconds, case.seconds, strict=True)]
-        spent = [a / b for a, b in zip(base.cpu_seconds, case.cpu_seconds, strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        spread = f"{middle:.3g} ({low:.3g} to {high:.3g})"
-        lines.append([case.name, f"{tiles / case.median:.3g}", spread, f"{statistics.median(spent):.3g}"])
-    return markdown(titles, lines)
+        ratios = [a / b for a, b in zip(reference.seconds, case.seconds, strict=True)]
+        cpu_ratios = [a / b for a, b in zip(reference.cpu_seconds, case.cpu_seconds, strict=True)]
+        low, median, high = statistics.quantiles(ratios, n=4)
+        quartiles = f"{median:.3g} ({low:.3g} to {high:.3g})"
+        rows.append([case.name, f"{tiles / case.median:.3g}", quartiles, f"{statistics.median(cpu_ratios):.3g}"])
+    return markdown(header, rows)
 
 
-def markdown(titles: list[str], lines: list[list[str]]) -> str:
-    rows = [titles, ["---", *["---:"] * (len(titles) - 1)], *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table with right-aligned columns, except the first."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,9 +1,9 @@
-"""Training beside its own bare step, beside Keras and beside the usual loop: `python -m benchmarks.training`.
+"""Benchmark training against its bare steps, against Keras and against a loop with a DataLoader.
 
     python -m benchmarks.training [--threads 2] [--rounds 15] [--keras PYTHON] [--output FILE]
 
 PYTHON is the interpreter of an environment with TensorFlow, which this project does not need:
-`uv venv /tmp/keras && uv pip install --python /tmp/keras/bin/python tensorflow-cpu`. Read the ratios.
+`uv venv /tmp/keras && uv pip install --python /tmp/keras/bin/python tensorflow-cpu`. Compare the ratios, not the times.
 """
 
 import argparse
@@ -16,134 +16,145 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.machine import machine
-from benchmarks.nets import NETS, trainer_of
+from benchmarks.machine import describe_machine
+from benchmarks.nets import NETWORKS, build_trainer
 from benchmarks.timing import Case, interleave, throughput
-from benchmarks.turns import Process, serve
+from benchmarks.worker_process import WorkerProcess, serve
 from tgs_salt.compute import cpu_env
 from tgs_salt.inference.predict import to_float
 from tgs_salt.training.fit import Trainer
 from tgs_salt.training.optim import build_optimizer
 
-TILES = 64  # a turn: 2 steps of the article's batch, 4 of the cpu preset's
-KEEPING = {cpu_env.ALLOCATOR: cpu_env.keeping_memory(platform.libc_ver()[1])}
+TILES = 64  # per timed call: 2 steps of the article's batch size, 4 of the cpu preset's
+ALLOCATOR = {cpu_env.GLIBC_TUNABLES: cpu_env.malloc_tunables(platform.libc_ver()[1])}
 
 
-def epochs_of(name: str) -> tuple[Trainer, Callable[[], float]]:
-    """A training, and its loop over TILES tiles: an epoch, without what comes between epochs."""
-    trainer = trainer_of(name, TILES)
+def build_epoch(name: str) -> tuple[Trainer, Callable[[], float]]:
+    """Return a trainer and a function that trains it for an epoch of TILES tiles, without evaluation or checkpoint."""
+    trainer = build_trainer(name, TILES)
 
-    def again() -> float:
+    def train_epoch() -> float:
         trainer.step = 0
-        return trainer.epoch(1)
+        return trainer.train_epoch(1)
 
-    return trainer, again
+    return trainer, train_epoch
 
 
-def bare_steps(trainer: Trainer) -> Callable[[], None]:
-    """As many steps as an epoch of `trainer` has, on one batch that lies ready as floats."""
+def build_bare_steps(trainer: Trainer) -> Callable[[], None]:
+    """Return a function that does the steps of an epoch on one resident batch of floats."""
     network = copy.deepcopy(trainer.network)
     optimizer = build_optimizer(network, trainer.settings)
     pixels = to_float(trainer.data.images[: trainer.settings.batch_size])
     targets = to_float(trainer.data.targets[: trainer.settings.batch_size])
 
-    def steps() -> None:
+    def train_steps() -> None:
         network.train()
         for _ in range(trainer.steps_per_epoch):
             optimizer.zero_grad(set_to_none=True)
-            trainer.loss(network(pixels), targets).backward()
+            trainer.loss_fn(network(pixels), targets).backward()
             optimizer.step()
 
-    return steps
+    return train_steps
 
 
-def against_bare_step(name: str, threads: int, rounds: int) -> str:
+def compare_bare_steps(name: str, threads: int, rounds: int) -> str:
+    """Return the section on the training loop and its bare steps, timed in this process."""
     torch.set_num_threads(threads)
-    trainer, epoch = epochs_of(name)
-    bare = Case("bare step: forward, backward, optimizer on one resident batch", bare_steps(trainer))
-    cases = [bare, Case("**our loop: tiles drawn, augmented, learnt, averaged**", epoch)]
+    trainer, train_epoch = build_epoch(name)
+    bare = Case("bare steps: forward, backward, optimizer on one resident batch", build_bare_steps(trainer))
+    cases = [bare, Case("**ours: shuffling, augmentation, steps, weight averaging**", train_epoch)]
     interleave(cases, rounds)
-    where = f"one process, {plural(threads)}, glibc keeps memory"
-    return f"## The loop and its bare step\n\n{NETS[name][1]}; {where}.\n\n{throughput(cases, TILES, bare)}\n"
+    conditions = f"one process, {thread_count(threads)}, allocator tuned"
+    rows = throughput(cases, TILES, bare)
+    return f"## The training loop and its bare steps\n\n{NETWORKS[name][1]}; {conditions}.\n\n{rows}\n"
 
 
-def ours(name: str, threads: int, environment: dict[str, str]) -> Process:
-    return Process([sys.executable, "-m", "benchmarks.training", "--serve", name, str(threads)], environment)
+def start_ours(name: str, threads: int, environment: dict[str, str]) -> WorkerProcess:
+    """Start a worker that runs this project's training loop."""
+    return WorkerProcess([sys.executable, "-m", "benchmarks.training", "--serve", name, str(threads)], environment)
 
 
-def usual(name: str, threads: int, order: str, environment: dict[str, str]) -> Process:
-    steps = TILES // NETS[name][0].batch_size
-    return Process([sys.executable, "-m", "benchmarks.usual", name, str(steps), str(threads), order], environment)
+def start_dataloader(name: str, threads: int, memory_format: str, environment: dict[str, str]) -> WorkerProcess:
+    """Start a worker that runs the loop with a DataLoader."""
+    steps = TILES // NETWORKS[name][0].batch_size
+    command = [sys.executable, "-m", "benchmarks.dataloader_loop", name, str(steps), str(threads), memory_format]
+    return WorkerProcess(command, environment)
 
 
-def in_turns(title: str, about: str, peers: dict[str, Process], rounds: int) -> str:
-    """Processes in turns; ratios to the first."""
-    cases = [Case(name, peer.turn, clock=peer.cpu_seconds) for name, peer in peers.items()]
+def compare_processes(title: str, conditions: str, workers: dict[str, WorkerProcess], rounds: int) -> str:
+    """Return a section that times `workers` in turns, with ratios to the first one."""
+    cases = [Case(name, worker.run_once, clock=worker.cpu_seconds) for name, worker in workers.items()]
     interleave(cases, rounds)
-    for peer in peers.values():
-        peer.close()
-    return f"## {title}\n\n{about}; alternating processes.\n\n{throughput(cases, TILES, cases[0])}\n"
+    for worker in workers.values():
+        worker.close()
+    return f"## {title}\n\n{conditions}; alternating processes.\n\n{throughput(cases, TILES, cases[0])}\n"
 
 
-def against_keras(python: str, threads: int, rounds: int) -> str:
-    # TensorFlow takes all cores where it is told nothing, as the notebook tells it nothing.
-    told = 0 if threads == os.cpu_count() else threads
-    command = [python, "-m", "benchmarks.keras_article", str(TILES), str(told)]
-    peers = {
-        "Keras `fit`, the article's net, default environment": Process(command, {}),
-        "Keras `fit`, glibc keeps memory": Process(command, KEEPING),
-        "**ours, the article's net, glibc keeps memory**": ours("article", threads, KEEPING),
-        "**ours, the cpu preset's net, glibc keeps memory**": ours("light", threads, KEEPING),
+def compare_keras(python: str, threads: int, rounds: int) -> str:
+    """Return the section on Keras, run by the interpreter `python`."""
+    # TensorFlow uses all cores by default, as in the notebook.
+    keras_threads = 0 if threads == os.cpu_count() else threads
+    command = [python, "-m", "benchmarks.keras_article", str(TILES), str(keras_threads)]
+    workers = {
+        "Keras `fit`, the article's network, default environment": WorkerProcess(command, {}),
+        "Keras `fit`, allocator tuned": WorkerProcess(command, ALLOCATOR),
+        "**ours, the article's network, allocator tuned**": start_ours("article", threads, ALLOCATOR),
+        "**ours, the cpu preset's network, allocator tuned**": start_ours("cpu", threads, ALLOCATOR),
     }
-    about = f"{NETS['article'][1]}; {NETS['light'][1]}; {plural(threads)} each"
-    return in_turns("Ours and Keras", about, peers, rounds)
+    conditions = f"{NETWORKS['article'][1]}; {NETWORKS['cpu'][1]}; {thread_count(threads)} each"
+    return compare_processes("Ours and Keras", conditions, workers, rounds)
 
 
-def against_usual(name: str, threads: int, rounds: int) -> str:
-    peers = {
-        "DataLoader with 2 workers, default environment": usual(name, threads, "nchw", {}),
-        "DataLoader with 2 workers, channels-last, glibc keeps memory": usual(name, threads, "nhwc", KEEPING),
-        "**ours, glibc keeps memory**": ours(name, threads, KEEPING),
+def compare_dataloader(name: str, threads: int, rounds: int) -> str:
+    """Return the section on the loop with a DataLoader."""
+    workers = {
+        "DataLoader with 2 workers, default environment": start_dataloader(name, threads, "nchw", {}),
+        "DataLoader with 2 workers, channels-last, allocator tuned": start_dataloader(name, threads, "nhwc", ALLOCATOR),
+        "**ours, allocator tuned**": start_ours(name, threads, ALLOCATOR),
     }
-    return in_turns("Ours and the usual loop", f"{NETS[name][1]}; {plural(threads)} each", peers, rounds)
+    conditions = f"{NETWORKS[name][1]}; {thread_count(threads)} each"
+    return compare_processes("Ours and a loop with a DataLoader", conditions, workers, rounds)
 
 
-def plural(threads: int) -> str:
+def thread_count(threads: int) -> str:
+    """Return a count such as `1 thread` or `2 threads`."""
     return f"{threads} thread{'s' * (threads > 1)}"
 
 
 def main() -> None:
+    """Run the benchmarks that are selected on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--threads", type=int, default=2, help="of torch, and of TensorFlow")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--keras", help="a Python with TensorFlow; without it Keras is left out")
-    parser.add_argument("--only", choices=["bare", "keras", "usual"], help="one part of it")
-    parser.add_argument("--nets", nargs="+", choices=list(NETS), default=list(NETS))
-    parser.add_argument("--output", type=Path, help="write the tables here too")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch and of TensorFlow (default: 2)")
+    parser.add_argument("--rounds", type=int, default=15, help="timed calls of each case (default: 15)")
+    parser.add_argument("--keras", metavar="PYTHON", help="interpreter with TensorFlow; omit it to skip Keras")
+    parser.add_argument("--only", choices=["bare", "keras", "dataloader"], help="run this comparison alone")
+    parser.add_argument("--nets", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), help="default: all")
+    parser.add_argument("--output", type=Path, help="file to write the tables to, in addition to stdout")
     parser.add_argument("--serve", nargs=2, metavar=("NET", "THREADS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         name, threads = options.serve
         torch.set_num_threads(int(threads))
-        serve(epochs_of(name)[1])
+        serve(build_epoch(name)[1])
         return
     cpu_env.prepare("0", "benchmarks.training")
-    text = f"# Training\n\n{machine()}\n"
-    for part in parts(options):
-        print(part, flush=True)
-        text += f"\n{part}"
+    text = f"# Training\n\n{describe_machine()}\n"
+    for section in sections(options):
+        print(section, flush=True)
+        text += f"\n{section}"
     if options.output:
         options.output.write_text(text)
 
 
-def parts(options: argparse.Namespace) -> Iterator[str]:
+def sections(options: argparse.Namespace) -> Iterator[str]:
+    """Run the selected comparisons and yield their sections."""
     for name in options.nets:
         if options.only in (None, "bare"):
-            yield against_bare_step(name, options.threads, options.rounds)
-        if options.only in (None, "usual"):
-            yield against_usual(name, options.threads, options.rounds)
+            yield compare_bare_steps(name, options.threads, options.rounds)
+        if options.only in (None, "dataloader"):
+            yield compare_dataloader(name, options.threads, options.rounds)
     if options.keras and options.only in (None, "keras"):
-        yield against_keras(options.keras, options.threads, options.rounds)
+        yield compare_keras(options.keras, options.threads, options.rounds)
 
 
 if __name__ == "__main__":

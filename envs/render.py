@@ -1,4 +1,4 @@
-"""Render the conda environment and the container recipes with the pins of requirements.lock (part of `make lock`).
+"""Render the conda environment and the container recipes from requirements.lock (part of `make lock`).
 
 python envs/render.py
 """
@@ -8,17 +8,17 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NOTICE = "# Rendered from requirements.lock by envs/render.py; do not edit."
-# What torch's CPU build does without: gigabytes.
+# Gigabytes that torch's CPU build does not need.
 CUDA = ("nvidia-", "cuda-", "triton")
 
 
 def pins_of(lock: str) -> list[str]:
-    """The pinned requirements in `lock`, with their markers and without hashes, which conda cannot take."""
+    """Return the pinned requirements of `lock` with their markers, without hashes (conda does not accept them)."""
     return [match[0].strip() for match in re.finditer(r"^[A-Za-z0-9._-]+==[^\\\n]+", lock, re.MULTILINE)]
 
 
 def conda(pins: list[str]) -> str:
-    # json's quotes are YAML's: markers hold quotes and semicolons.
+    # Markers contain quotes and semicolons; JSON's quoting is valid YAML.
     lines = "\n".join(f'      - "{pin}"' for pin in pins)
     return (
         f"{NOTICE}\n"
@@ -29,7 +29,7 @@ def conda(pins: list[str]) -> str:
 
 
 def container(pins: list[str], backend: str) -> str:
-    """A recipe; `backend` is cpu or cuda. PyPI's torch for Linux brings CUDA along: only the driver is the host's."""
+    """Return a recipe; `backend` is cpu or cuda. PyPI's torch for Linux includes CUDA; the host provides the driver."""
     if backend == "cpu":
         pins = [pin for pin in pins if not pin.startswith(CUDA)]
     lines = "\n".join(pins)
@@ -45,7 +45,7 @@ COPY <<EOF /tmp/requirements.txt
 {lines}
 EOF
 RUN uv pip install --system --no-cache {"--torch-backend cpu " if backend == "cpu" else ""}-r /tmp/requirements.txt
-# Plugins of Snakemake that pods need, such as snakemake-storage-plugin-s3: --build-arg EXTRA=...
+# Snakemake plugins that pods need, such as snakemake-storage-plugin-s3: --build-arg EXTRA=...
 ARG EXTRA=""
 RUN if [ -n "$EXTRA" ]; then uv pip install --system --no-cache $EXTRA; fi
 COPY pyproject.toml README.md LICENSE /opt/tgs-salt/
@@ -56,7 +56,7 @@ WORKDIR /work
 
 
 def rendered(lock: str) -> dict[str, str]:
-    """The content of each file in this folder, by its name."""
+    """Return the content of each rendered file by its name."""
     pins = pins_of(lock)
     return {
         "tgs-salt.yaml": conda(pins),

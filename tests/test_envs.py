@@ -1,4 +1,4 @@
-"""What envs/ renders from requirements.lock is what lies there, and holds every pin."""
+"""The files in envs/ match what render.py generates from requirements.lock, and contain every pinned version."""
 
 import importlib.util
 import re
@@ -19,24 +19,24 @@ PINNED = {line.split(" \\")[0] for line in LOCK.splitlines() if re.match(r"[a-z]
 
 
 @pytest.mark.parametrize("name", ["tgs-salt.yaml", "Dockerfile.cpu", "Dockerfile.cuda"])
-def test_the_files_are_current(name: str) -> None:
+def test_rendered_files_are_current(name: str) -> None:
     assert (ROOT / "envs" / name).read_text() == render.rendered(LOCK)[name], "make lock, or python envs/render.py"
 
 
-def test_conda_gets_every_pin() -> None:
+def test_conda_environment_has_every_pin() -> None:
     environment = yaml.safe_load((ROOT / "envs/tgs-salt.yaml").read_text())
     assert set(environment["dependencies"][-1]["pip"]) == PINNED
 
 
 @pytest.mark.parametrize(("backend", "cuda"), [("cpu", False), ("cuda", True)])
-def test_containers_get_every_pin_and_cuda_where_it_is_wanted(backend: str, cuda: bool) -> None:
+def test_containers_have_every_pin_and_cuda_if_requested(backend: str, cuda: bool) -> None:
     recipe = (ROOT / f"envs/Dockerfile.{backend}").read_text()
     (pins,) = re.findall(r"^COPY <<EOF /tmp/requirements.txt\n(.*?)\nEOF$", recipe, re.MULTILINE | re.DOTALL)
     names = {Requirement(pin).name for pin in pins.splitlines()}
     assert {"torch", "snakemake", "numba", "kaggle"} <= names
     assert any(name.startswith("nvidia-") for name in names) == cuda
     assert ("--torch-backend cpu" in recipe) != cuda
-    left_out = {Requirement(pin).name for pin in PINNED} - names
-    assert all(name.startswith(("nvidia-", "cuda-", "triton")) for name in left_out)
+    missing = {Requirement(pin).name for pin in PINNED} - names
+    assert all(name.startswith(("nvidia-", "cuda-", "triton")) for name in missing)
     for sources in re.findall(r"^COPY ((?!<<).*) \S+$", recipe, re.MULTILINE):
         assert all((ROOT / path).exists() for path in sources.split())

@@ -1,4 +1,4 @@
-"""Digests of the code that a rule's bytes come from: all of that code, and nothing of where or when it was written."""
+"""Rule digests: they cover all code behind the outputs, and are independent of location and modification time."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ COMMANDS = {
     "report": "report/page.py",
     "export": "inference/bundle.py",
 }
-# How a command speaks, stops, takes its place and reads its settings, whom it asks at Kaggle, and what it writes with.
-ASIDE = (
+# Logging, signals, errors, settings and the Kaggle client do not affect output bytes.
+EXCLUDED = (
     "errors.py",
     "log.py",
     "records.py",
@@ -32,61 +32,61 @@ ASIDE = (
     "kaggle/client.py",
     "kaggle/credentials.py",
 )
-ASIDE_IN_LEARNING = ("compute/device.py", "compute/oom.py", "training/checkpoints.py")
-# A night's training is not called old for how files are read and written, or for what computes predictions alone.
-ASIDE_IN_TRAINING = ("files.py", "data/", "inference/backends.py")
+EXCLUDED_WITH_TORCH = ("compute/device.py", "compute/oom.py", "training/checkpoints.py")
+# A change in file access or in prediction alone does not make a trained model outdated.
+EXCLUDED_IN_TRAIN = ("files.py", "data/", "inference/backends.py")
 
 
-def imports(module: str) -> set[str]:
-    """Modules of ours that a module imports, and those that these import, by path; read off their text."""
-    found: set[str] = set()
-    waiting = [module]
-    while waiting:
-        path = waiting.pop()
-        if path in found:
+def imported_modules(module: str) -> set[str]:
+    """Paths of the modules of this package that a module imports, directly or not; found by parsing."""
+    paths: set[str] = set()
+    queue = [module]
+    while queue:
+        path = queue.pop()
+        if path in paths:
             continue
-        found.add(path)
+        paths.add(path)
         for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tgs_salt"):
                 names = [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
-                places = [str(name).replace(".", "/").removeprefix("tgs_salt/") for name in names]
-                waiting += [f"{place}.py" for place in places if (PACKAGE / f"{place}.py").exists()]
-    return found
+                candidates = [str(name).replace(".", "/").removeprefix("tgs_salt/") for name in names]
+                queue += [f"{name}.py" for name in candidates if (PACKAGE / f"{name}.py").exists()]
+    return paths
 
 
-def digested(rule: str) -> set[str]:
-    paths = [path for part in RULE_SOURCES[rule] for path in provenance._sources(PACKAGE / part)]
+def digest_sources(rule: str) -> set[str]:
+    paths = [path for source in RULE_SOURCES[rule] for path in provenance._source_files(PACKAGE / source)]
     return {path.relative_to(PACKAGE).as_posix() for path in paths}
 
 
 @pytest.mark.parametrize("rule", RULE_SOURCES)
-def test_what_a_rule_imports_is_in_its_digest(rule: str) -> None:
-    aside = (*ASIDE, *ASIDE_IN_LEARNING, *(ASIDE_IN_TRAINING if rule == "train" else ()))
-    wanted = {path for path in imports(COMMANDS[rule]) if not path.startswith(aside)}
-    assert wanted and wanted <= digested(rule)
-    assert all((PACKAGE / path).exists() for path in digested(rule))
+def test_digest_covers_all_imports(rule: str) -> None:
+    excluded = (*EXCLUDED, *EXCLUDED_WITH_TORCH, *(EXCLUDED_IN_TRAIN if rule == "train" else ()))
+    expected = {path for path in imported_modules(COMMANDS[rule]) if not path.startswith(excluded)}
+    assert expected and expected <= digest_sources(rule)
+    assert all((PACKAGE / path).exists() for path in digest_sources(rule))
 
 
-def test_training_is_called_old_for_nothing_that_it_does_not_import() -> None:
-    assert digested("train") <= imports("training/fit.py")
+def test_train_digest_covers_only_imports() -> None:
+    assert digest_sources("train") <= imported_modules("training/fit.py")
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A copy of the package, elsewhere and of another time."""
-    folder = shutil.copytree(PACKAGE, tmp_path / "elsewhere" / "tgs_salt", ignore=shutil.ignore_patterns("__pycache__"))
+    """A copy of the package in another folder, with other modification times."""
+    folder = shutil.copytree(PACKAGE, tmp_path / "copy" / "tgs_salt", ignore=shutil.ignore_patterns("__pycache__"))
     for path in folder.rglob("*.py"):
         os.utime(path, (1e9, 1e9))
     return folder
 
 
-def test_place_time_comments_and_compiled_code_are_of_no_account(package: Path) -> None:
+def test_digest_ignores_location_time_comments_and_compiled_files(package: Path) -> None:
     (package / "postprocessing/__pycache__").mkdir()
-    (package / "postprocessing/__pycache__/votes.cpython-399.pyc").write_bytes(b"compiled")
-    votes = package / "postprocessing/ensemble_selection.py"
-    votes.write_text("# A remark.\n\n" + votes.read_text().replace("\n\n", "\n\n\n"))
-    for parts in RULE_SOURCES.values():
-        assert code_digest(*parts, package=package) == code_digest(*parts)
+    (package / "postprocessing/__pycache__/ensemble.cpython-399.pyc").write_bytes(b"compiled")
+    module = package / "postprocessing/ensemble_selection.py"
+    module.write_text("# A comment.\n\n" + module.read_text().replace("\n\n", "\n\n\n"))
+    for sources in RULE_SOURCES.values():
+        assert code_digest(*sources, package=package) == code_digest(*sources)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,11 @@ def test_place_time_comments_and_compiled_code_are_of_no_account(package: Path) 
         ("kaggle/download.py", set()),
     ],
 )
-def test_changed_code_changes_these_digests_alone(package: Path, module: str, rules: set[str]) -> None:
+def test_code_change_changes_the_digests_of_these_rules(package: Path, module: str, rules: set[str]) -> None:
     with (package / module).open("a") as stream:
         stream.write("\nCHANGED = True\n")
     assert {
-        rule for rule, parts in RULE_SOURCES.items() if code_digest(*parts, package=package) != code_digest(*parts)
+        rule
+        for rule, sources in RULE_SOURCES.items()
+        if code_digest(*sources, package=package) != code_digest(*sources)
     } == (rules)

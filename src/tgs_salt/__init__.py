@@ -1,3 +1,3 @@
-"""From a seismic dataset to a Kaggle submission: dataset, folds, train, predict, ensemble, threshold, submission."""
+"""A pipeline for the TGS salt challenge: dataset, folds, train, predict, ensemble, threshold, submission."""
 
 __version__ = "0.1.0"

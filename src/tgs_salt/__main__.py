@@ -1,4 +1,4 @@
-"""`python -m tgs_salt` is the command line, also from a checkout that nobody installed."""
+"""Run the command line as `python -m tgs_salt`; works from a checkout that is not installed."""
 
 from tgs_salt.cli import main
 

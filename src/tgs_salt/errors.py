@@ -1,9 +1,9 @@
-"""The one exception that a user is meant to read."""
+"""The exception for errors that the user can fix."""
 
 
 class UserError(Exception):
-    """Something the user can put right.
+    """An error that the user can fix.
 
     The message is one sentence: which file, key or id, what was expected, and what to do.
-    The command line prints it without a traceback and exits with 1.
+    The command line prints it without a traceback and exits with code 1.
     """

@@ -1,7 +1,8 @@
-"""Files that are whole or absent: written beside their name, flushed to disk, renamed into place.
+"""Atomic file writes, and validated reads.
 
-A reader never sees half a file, and a file whose bytes would not change is left alone,
-because a touched array looks like new data to Snakemake and would retrain a night.
+A file is written under a temporary name in the same folder, flushed to disk, and renamed into place, so that a reader
+never sees a partial file. A file whose bytes would not change keeps its modification time: to Snakemake a touched
+array is new data, which would trigger retraining.
 """
 
 from __future__ import annotations
@@ -23,66 +24,76 @@ import numpy as np
 
 from tgs_salt.errors import UserError
 
-AGAIN = "delete it and run snakemake again"
-NO_ROOM = {errno.ENOSPC: "no space is left", errno.EDQUOT: "your quota is used up", errno.EFBIG: "it grows too large"}
-NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS)
+RECREATE_HINT = "delete it and run snakemake again"
+DISK_FULL = {
+    errno.ENOSPC: "no space left on device",
+    errno.EDQUOT: "disk quota exceeded",
+    errno.EFBIG: "file too large",
+}
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes the place of `path`, on failure it goes.
+    """Yield a temporary path in the folder of `path`; rename it to `path` on success, delete it on failure.
 
-    Raises UserError if the disk is full or the folder may not be written.
+    Raises:
+        UserError: The disk is full or the folder is not writable.
     """
     path = Path(path)
     tmp_path = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_strays(path)
+        _remove_stale_tmp_files(path)
         yield tmp_path
         if path.is_file() and filecmp.cmp(tmp_path, path, shallow=False):
             return
         with open(tmp_path, "rb+") as written:
             os.fsync(written.fileno())
         os.replace(tmp_path, path)
-        _flush_folder(path.parent)
+        _fsync_folder(path.parent)
     except OSError as problem:
-        if lack := disk_full_error(problem, path):
-            raise lack from None
-        # What the caller reads may be forbidden as well; only what is written here is spoken of.
-        if problem.errno in NO_ENTRY and str(problem.filename).startswith(str(path.parent)):
+        if disk_full := disk_full_error(problem, path):
+            raise disk_full from None
+        # The caller's own reads can fail with the same codes; report only errors in the folder of `path`.
+        if problem.errno in NOT_WRITABLE and str(problem.filename).startswith(str(path.parent)):
             raise UserError(
                 f"{path}: cannot be written ({problem.strerror}); make its folder writable, or work in another one."
             ) from None
         raise
     finally:
-        with suppress(OSError):  # what is wrong with the folder has been said
+        with suppress(OSError):  # an error with the folder was reported above
             tmp_path.unlink(missing_ok=True)
 
 
 def disk_full_error(problem: OSError, path: Path | str | None = None) -> UserError | None:
-    """What to tell the user if `problem` is that `path` (default: the file that it names) finds no room, else None."""
-    if problem.errno not in NO_ROOM:
+    """Return the UserError for a full disk, quota or file size limit; None if `problem` is something else.
+
+    `path` is the file that was written (default: the one that `problem` names).
+    """
+    if problem.errno not in DISK_FULL:
         return None
-    where = path or problem.filename or "a file"
-    return UserError(f"{where}: cannot be written, {NO_ROOM[problem.errno]}; make room and run the same command again.")
+    name = path or problem.filename or "a file"
+    return UserError(
+        f"{name}: cannot be written ({DISK_FULL[problem.errno]}); free some space and run the same command again."
+    )
 
 
-def _remove_strays(path: Path) -> None:
-    """Remove what writers of `path` left that were killed on this machine."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(platform.node())}\.(\d+)\.part")
-    for found in path.parent.iterdir():
-        match = ours.fullmatch(found.name)
+def _remove_stale_tmp_files(path: Path) -> None:
+    """Remove temporary files of `path` whose writers were killed on this machine."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(platform.node())}\.(\d+)\.part")
+    for file in path.parent.iterdir():
+        match = pattern.fullmatch(file.name)
         if match and not is_running(int(match[1])):
-            found.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
 
 
-def is_running(process: int) -> bool:
-    """Whether there is a process of this number on this machine."""
+def is_running(pid: int) -> bool:
+    """Return whether process `pid` exists on this machine; always True where that cannot be checked."""
     if os.name != "posix":
-        return True  # a signal to ask with does not exist there
+        return True  # signal 0, the usual check, does not exist on Windows
     try:
-        os.kill(process, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -90,8 +101,8 @@ def is_running(process: int) -> bool:
     return True
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make a rename survive a power cut (POSIX keeps names in the folder, not in the file)."""
+def _fsync_folder(folder: Path) -> None:
+    """Make a rename survive a power failure: on POSIX, file names are part of the folder's data."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -102,26 +113,30 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write `content` atomically."""
     with atomic_write(path) as tmp_path:
         tmp_path.write_bytes(content)
 
 
 def write_text(path: Path | str, text: str) -> None:
+    """Write `text` atomically, as UTF-8."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path | str, value: Any) -> None:
+    """Write `value` atomically as indented JSON; keys keep their order."""
     write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
 
 
 def write_array(path: Path | str, array: np.ndarray) -> None:
+    """Write `array` atomically as a .npy file."""
     with atomic_write(path) as tmp_path, open(tmp_path, "wb") as stream:
-        # np.save hands the file to C code, which does not say why it could not write.
-        np.lib.format.write_array(_Plain(stream), array, allow_pickle=False)
+        # np.save passes a real file to C code, whose errors do not give the reason.
+        np.lib.format.write_array(_WriteOnly(stream), array, allow_pickle=False)
 
 
-class _Plain:
-    """A file that numpy takes for none, and writes to in pieces."""
+class _WriteOnly:
+    """A stream that numpy does not recognize as a file, so that it calls `write` on chunks."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.write = stream.write
@@ -129,53 +144,68 @@ class _Plain:
 
 @contextmanager
 def create_memmap(path: Path | str, shape: tuple[int, ...], dtype: Any = np.uint8) -> Iterator[np.ndarray]:
-    """Yield a writable memory map of `shape` that becomes `path` on success; it may be larger than memory."""
+    """Yield a writable, zero-filled memory map that becomes the .npy file `path` on success.
+
+    The array may be larger than memory.
+    """
     with atomic_write(path) as tmp_path:
         array = np.lib.format.open_memmap(tmp_path, mode="w+", dtype=dtype, shape=shape)
-        _reserve(tmp_path)
+        _allocate_blocks(tmp_path)
         yield array
         array.flush()
         del array
 
 
-def _reserve(path: Path) -> None:
-    """Give a sparse file its blocks now: a disk that fills up under a memory map kills the process without a word."""
+def _allocate_blocks(path: Path) -> None:
+    """Allocate the disk blocks of a sparse file.
+
+    If the disk filled up later, under the memory map, SIGBUS would kill the process without a message.
+    """
     if hasattr(os, "posix_fallocate"):
         with open(path, "rb+") as stream:
             os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
 
 
 def read_array(
-    path: Path | str, shape: tuple[int | None, ...] | None = None, dtype: Any = np.uint8, advice: str = AGAIN
+    path: Path | str, shape: tuple[int | None, ...] | None = None, dtype: Any = np.uint8, hint: str = RECREATE_HINT
 ) -> np.ndarray:
-    """Open `path` as a read-only memory map, checked against `shape` (None: any length) and `dtype`.
+    """Return the .npy file `path` as a read-only memory map.
 
-    Raises UserError, which ends with `advice`, if the file is not a `.npy` file, is cut short, or holds something else;
-    and if it is missing.
+    Args:
+        path: File to open.
+        shape: Expected shape; None in place of a length accepts any.
+        dtype: Expected dtype.
+        hint: What the user can do if the file is invalid; ends the error message.
+
+    Raises:
+        UserError: The file is missing, is not a valid .npy file, or has another shape or dtype.
     """
     path = Path(path)
     try:
-        # Not np.load, which takes a zip or a pickle for an array by its first bytes.
+        # Not np.load: it also opens zip files and pickles.
         array = np.lib.format.open_memmap(path, mode="r")
     except OSError as problem:
-        raise unreadable(path, problem) from None
-    except Exception as problem:  # numpy evaluates the header, and raises whatever that raises
+        raise read_error(path, problem) from None
+    except Exception as problem:  # numpy evaluates the header, which can raise anything
         reason = str(problem).partition("\n")[0][:100] or type(problem).__name__
-        raise UserError(f"{path}: not a whole .npy array ({reason}); {advice}.") from None
-    fits = shape is None or (
-        array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
+        raise UserError(f"{path}: not a valid .npy file ({reason}); {hint}.") from None
+    matches = shape is None or (
+        array.ndim == len(shape)
+        and all(expected in (None, actual) for expected, actual in zip(shape, array.shape, strict=True))
     )
-    if not fits or array.dtype != np.dtype(dtype):
-        wanted = "x".join("n" if side is None else str(side) for side in shape or ())
-        found = "x".join(map(str, array.shape))
-        raise UserError(f"{path}: expected {np.dtype(dtype)} {wanted}, found {array.dtype} {found}; {advice}.")
+    if not matches or array.dtype != np.dtype(dtype):
+        expected_shape = "x".join("n" if length is None else str(length) for length in shape or ())
+        actual_shape = "x".join(map(str, array.shape))
+        raise UserError(
+            f"{path}: expected {np.dtype(dtype)} {expected_shape}, found {array.dtype} {actual_shape}; {hint}."
+        )
     return array
 
 
 def release_pages(*arrays: np.ndarray) -> None:
-    """Let go of the pages of memory maps that were read or written so far, so that a process stays small.
+    """Drop the resident pages of memory maps, to keep the process small; the data stays in the files.
 
-    Nothing is lost: what was written is the file's. Arrays that are no memory maps stay as they are.
+    Arrays that are not memory maps are left as they are.
     """
     for array in arrays:
         mapped = getattr(array, "_mmap", None)
@@ -184,28 +214,33 @@ def release_pages(*arrays: np.ndarray) -> None:
 
 
 def read_json(path: Path | str) -> Any:
+    """Return the content of the JSON file `path`.
+
+    Raises:
+        UserError: The file cannot be read or is not valid JSON.
+    """
     try:
         return json.loads(Path(path).read_text())
     except OSError as problem:
-        raise unreadable(path, problem) from None
+        raise read_error(path, problem) from None
     except (ValueError, RecursionError) as problem:
-        raise UserError(f"{path}: not JSON ({problem}); {AGAIN}.") from None
+        raise UserError(f"{path}: not valid JSON ({problem}); {RECREATE_HINT}.") from None
 
 
-def unreadable(path: Path | str, problem: OSError) -> UserError:
-    """The sentence about a file that another step makes, and that cannot be opened."""
+def read_error(path: Path | str, problem: OSError) -> UserError:
+    """Return the UserError for a file that cannot be opened and that another step creates."""
     if isinstance(problem, FileNotFoundError):
-        return UserError(f"{path}: no such file; run the step that makes it.")
-    return UserError(f"{path}: cannot be read ({problem.strerror}); mend that and run the same command again.")
+        return UserError(f"{path}: no such file; run the step that creates it.")
+    return UserError(f"{path}: cannot be read ({problem.strerror}); fix this and run the same command again.")
 
 
-def digest(*parts: bytes | str | np.ndarray) -> str:
-    """The sha256 of `parts`, in hexadecimal."""
-    total = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            total.update(f"{part.dtype}{part.shape}".encode())
-            total.update(np.ascontiguousarray(part).data)
+def digest(*values: bytes | str | np.ndarray) -> str:
+    """Return the SHA-256 of `values` in hexadecimal; for an array, dtype and shape count as well."""
+    sha256 = hashlib.sha256()
+    for value in values:
+        if isinstance(value, np.ndarray):
+            sha256.update(f"{value.dtype}{value.shape}".encode())
+            sha256.update(np.ascontiguousarray(value).data)
         else:
-            total.update(part.encode() if isinstance(part, str) else part)
-    return total.hexdigest()
+            sha256.update(value.encode() if isinstance(value, str) else value)
+    return sha256.hexdigest()

@@ -1,7 +1,8 @@
-"""Which code made a result: digests of the package's own sources, the same wherever the checkout lies.
+"""Digests of the source code behind each rule's outputs, independent of where the checkout is.
 
-Snakemake compares the digest of a rule's code as a parameter, so that changed code makes its results again. Training
-has none: it would cost a night. `model.pt` and `timing.json` carry it, and `report.older` tells where it has changed.
+Snakemake gets the digest of a rule as a parameter, so that a code change reruns the rule. Training has no such
+parameter, because retraining takes hours: `model.pt` and `timing.json` store the digest, and the report lists models
+that were trained by an older version.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ NETWORK = (
 )
 LOOP = ("fit", "fold_data", "augmentation", "weight_averaging", "history", "losses", "optim", "evaluate")
 TRAINING = (
-    *(f"training/{name}.py" for name in LOOP), "inference/predict.py", *NETWORK, "kernels/iou_score.py", "kernels/jit.py"
-)  # fmt: skip
+    *(f"training/{name}.py" for name in LOOP),
+    "inference/predict.py",
+    *NETWORK,
+    "kernels/iou_score.py",
+    "kernels/jit.py",
+)
 DECISION = (
     *(f"postprocessing/{name}.py" for name in ("ensemble", "ensemble_selection", "threshold", "threshold_search")),
     "kernels",
@@ -36,30 +41,39 @@ RULE_SOURCES: dict[str, tuple[str, ...]] = {
     "ensemble": DECISION,
     "threshold": DECISION,
     "submission": ("postprocessing/submission.py", "kernels", "files.py", "data/csv_tables.py", "data/tiles.py"),
-    "report": ("report", "evaluation", "kaggle/submit.py", "postprocessing/submission.py", *DECISION, *TRAINING),  # it lists the folds that older code has trained
-    "export": ("inference/bundle.py", *NETWORK, "files.py"),
+    # TRAINING, because the report lists models that were trained by an older version.
+    "report": (
+        "report", "evaluation", "layout.py", "kaggle/submit.py", "postprocessing/submission.py", *DECISION, *TRAINING
+    ),
+    "export": ("inference/bundle.py", "layout.py", *NETWORK, "files.py"),
 }  # fmt: skip
-"""By rule, the modules and rooms that its bytes come from. How a command speaks, stops and reads its settings (a rule
-has these as parameters) is not among them."""
+"""Modules and packages, by rule, that determine the rule's output bytes.
+
+Logging, signal handling and settings parsing are left out; settings are parameters of the rules.
+"""
 
 
 def rule_digest(rule: str) -> str:
-    """The digest of a rule's code as it is now."""
+    """Return the digest of the current code of `rule`, 16 hexadecimal digits."""
     return code_digest(*RULE_SOURCES[rule])
 
 
-def code_digest(*parts: str, package: Path = PACKAGE) -> str:
-    """A digest of modules and rooms of `package`, such as "decision" or "files.py"; comments and blank lines aside."""
-    found = [path for part in parts for path in _sources(package / part)]
-    return files.digest(*(f"{path.relative_to(package).as_posix()}\n{_code(path)}" for path in found))[:16]
+def code_digest(*sources: str, package: Path = PACKAGE) -> str:
+    """Return a digest, 16 hexadecimal digits, of modules and packages such as "files.py" or "kernels".
+
+    Comment lines and blank lines do not count. `sources` are relative to `package`.
+    """
+    paths = [path for source in sources for path in _source_files(package / source)]
+    return files.digest(*(f"{path.relative_to(package).as_posix()}\n{_code(path)}" for path in paths))[:16]
 
 
-def _sources(place: Path) -> list[Path]:
-    """A module, or those of a room with the templates of its pages."""
-    return sorted([*place.rglob("*.py"), *place.rglob("*.j2")]) if place.is_dir() else [place]
+def _source_files(path: Path) -> list[Path]:
+    """Return the modules and page templates in a package, or `path` if it is a module."""
+    return sorted([*path.rglob("*.py"), *path.rglob("*.j2")]) if path.is_dir() else [path]
 
 
 def _code(path: Path) -> str:
+    """Return the text of a template, or a module's text without comment lines and blank lines."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".py":
         return text

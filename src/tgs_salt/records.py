@@ -1,4 +1,4 @@
-"""The small JSON files that one step hands to another: what they hold, checked before anything is done with it."""
+"""Schemas of the small JSON files that pass between steps, and their validation."""
 
 from __future__ import annotations
 
@@ -10,58 +10,69 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tgs_salt import files
 from tgs_salt.errors import UserError
 
-Whole = Annotated[int, Field(ge=0, lt=2**31)]
+NonNegativeInt = Annotated[int, Field(ge=0, lt=2**31)]
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
 class Record(BaseModel):
-    """Values are of the very type that is written; other keys are left alone."""
+    """Base class of records: types are strict (no coercion), unknown keys are allowed."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
 
 class ThresholdDecision(Record):
-    """threshold.json: a pixel is salt where byte >= threshold, a tile with fewer than `min_area` of them is empty."""
+    """Threshold and minimum area in threshold.json.
+
+    A pixel is salt where byte >= `threshold` (0..255). A tile with fewer than `min_area` salt pixels is empty.
+    """
 
     threshold: Annotated[int, Field(ge=0, le=255)]
-    min_area: Whole
+    min_area: NonNegativeInt
 
 
 class ThresholdReport(ThresholdDecision):
-    """threshold.json with what the decision is worth, and whose it is."""
+    """All of threshold.json: the decision, its scores, and the folds and models that it is based on."""
 
     score: Score
     cross_fitted_score: Score
     score_at_half: Score
-    tiles: Annotated[Whole, Field(ge=1)]
-    folds: list[Whole]
+    tiles: Annotated[NonNegativeInt, Field(ge=1)]
+    folds: list[NonNegativeInt]
     models: list[str]
 
 
-class Weights(Record):
-    """ensemble/weights.json: the votes of each model, and the folds that they were trained on."""
+class EnsembleWeights(Record):
+    """ensemble/weights.json: the integer weight of each model, and the folds that the models were trained on."""
 
-    weights: Annotated[dict[str, Whole], Field(min_length=1)]
-    folds: Annotated[list[Whole], Field(min_length=1)]
+    weights: Annotated[dict[str, NonNegativeInt], Field(min_length=1)]
+    folds: Annotated[list[NonNegativeInt], Field(min_length=1)]
 
 
 R = TypeVar("R", bound=Record)
 
 
-def read_record(path: Path, kind: type[R]) -> R:
-    """Read a record from `path`. UserError if the file is missing, is not JSON, or does not hold what it must."""
-    return checked(files.read_json(path), kind, path, files.AGAIN)
+def read_record(path: Path, record_type: type[R]) -> R:
+    """Return the record in the JSON file `path`.
+
+    Raises:
+        UserError: The file is missing, is not valid JSON, or does not match `record_type`.
+    """
+    return validate_record(files.read_json(path), record_type, path, files.RECREATE_HINT)
 
 
-def checked(content: Any, kind: type[R], path: Path, advice: str) -> R:
-    """`content` of the file `path` as a record; UserError, with `advice`, about the first thing that is wrong."""
+def validate_record(content: Any, record_type: type[R], path: Path, hint: str) -> R:
+    """Return `content`, parsed from `path`, as a record.
+
+    Raises:
+        UserError: The content does not match `record_type`; the message names the first error and ends with `hint`.
+    """
     try:
-        return kind.model_validate(content)
+        return record_type.model_validate(content)
     except ValidationError as problem:
         error = problem.errors(include_url=False)[0]
         key = ".".join(map(str, error["loc"]))
-        what = f"{path}: {key}" if key else str(path)
+        name = f"{path}: {key}" if key else str(path)
         if error["type"] == "missing":
-            raise UserError(f"{what} is missing; {advice}.") from None
+            raise UserError(f"{name} is missing; {hint}.") from None
         expected = error["msg"].replace("Input should be", "expected", 1)
-        raise UserError(f"{what}: {expected}, found {repr(error['input'])[:40]}; {advice}.") from None
+        raise UserError(f"{name}: {expected}, found {repr(error['input'])[:40]}; {hint}.") from None

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a command tidies up, says that it was stopped, and ends with another code than 0."""
+"""Handle Ctrl-C and SIGTERM: clean up, report the signal, and exit with a nonzero code."""
 
 from __future__ import annotations
 
@@ -8,56 +8,62 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """This process was asked to end. Not an Exception: nothing that mends errors may catch it."""
+    """A signal stopped this process.
 
-    def __init__(self, number: int, kept: str = "what is finished is kept") -> None:
+    It is not an `Exception`, so that handlers of ordinary errors do not catch it.
+    """
+
+    def __init__(self, number: int, kept: str = "finished work is saved") -> None:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        super().__init__(f"stopped by {name}; {kept}, and the same command goes on from there.")
+        super().__init__(f"stopped by {name}; {kept}; run the same command to resume.")
         self.code = 128 + number
 
 
 class StopRequest:
-    """Which signal has asked this process to stop; None as long as none has."""
+    """The number of the signal that requested a stop; None until one arrives."""
 
     number: int | None = None
 
 
 def install_handlers() -> None:
-    """Let a signal raise Stopped: half-written files go, and the log ends with the reason."""
-    for number in STOPPING:
-        # A shell that starts a job in the background may have it ignore Ctrl-C.
+    """Raise `Interrupted` on a stop signal, so that temporary files are removed and the log ends with the reason."""
+    for number in STOP_SIGNALS:
+        # A shell may start a background job with SIGINT ignored; respect that.
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+            signal.signal(number, _raise_interrupted)
 
 
 @contextmanager
 def defer_signals() -> Iterator[StopRequest]:
-    """Yield what notes the first signal, for one who looks often and stops at a good moment; a second one is obeyed
-    as before. Outside the main thread, which alone gets signals, nothing is noted."""
-    asked = StopRequest()
+    """Record the first stop signal in the yielded `StopRequest` instead of raising.
+
+    The caller polls the request and stops at a safe point. A second signal is handled as it was before the context.
+    Outside the main thread, which alone receives signals, nothing is recorded.
+    """
+    stop_request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop_request
         return
-    before = {number: signal.getsignal(number) for number in STOPPING}
+    previous = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
-    def note(number: int, _frame: FrameType | None) -> None:
-        asked.number = number
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    def record(number: int, _frame: FrameType | None) -> None:
+        stop_request.number = number
+        for other, handler in previous.items():
+            signal.signal(other, handler)
 
-    for number, handler in before.items():
+    for number, handler in previous.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, note)
+            signal.signal(number, record)
     try:
-        yield asked
+        yield stop_request
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
+def _raise_interrupted(number: int, _frame: FrameType | None) -> None:
     raise Interrupted(number)

@@ -1,4 +1,4 @@
-"""One thread for torch: networks this small gain nothing from more, and lose much on a busy machine."""
+"""Run torch with one thread: more do not help networks this small, and are slow on a busy machine."""
 
 import torch
 

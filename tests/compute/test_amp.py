@@ -1,4 +1,4 @@
-"""Half floats of GPUs that this machine need not have: torch's own rules, on tensors without memory."""
+"""Mixed precision on GPUs that this machine may not have, simulated with mocks and fake tensors."""
 
 from unittest import mock
 
@@ -12,19 +12,17 @@ from tgs_salt.compute.amp import amp_dtype, autocast, grad_scaler
 CUDA = torch.device("cuda")
 
 
-def test_a_cpu_computes_in_float32() -> None:
-    where = torch.device("cpu")
-    assert amp_dtype(where) is None
-    assert not grad_scaler(where).is_enabled()
-    with autocast(where):
+def test_float32_on_a_cpu() -> None:
+    device = torch.device("cpu")
+    assert amp_dtype(device) is None
+    assert not grad_scaler(device).is_enabled()
+    with autocast(device):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
 @pytest.mark.parametrize(("major", "dtype"), [(7, torch.float16), (8, torch.bfloat16), (9, torch.bfloat16)])
-def test_a_gpu_computes_in_the_half_floats_that_it_has(
-    major: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A T4 (7.5) emulates bfloat16; torch says that it "supports" it.
+def test_dtype_of_a_gpu(major: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    # torch reports bfloat16 as supported on a T4 (compute capability 7.5), which only emulates it.
     monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
@@ -37,14 +35,14 @@ def test_a_gpu_computes_in_the_half_floats_that_it_has(
         assert autocast(CUDA).fast_dtype is dtype
 
 
-def test_decoder_blocks_enlarge_in_the_precision_of_what_lies_below(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tgs_salt.models.unet import _enlarged
+def test_decoder_blocks_upsample_in_the_dtype_of_the_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tgs_salt.models.unet import _upsample
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with mock.patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False), FakeTensorMode():
-        below = torch.empty(1, 3, 4, 4, device=CUDA, dtype=torch.float16)
+        features = torch.empty(1, 3, 4, 4, device=CUDA, dtype=torch.float16)
         with torch.autocast("cuda", dtype=torch.float16):
-            assert F.interpolate(below, size=(8, 8)).dtype == torch.float32, "what torch does by itself"
-            enlarged = _enlarged(below, torch.Size((8, 8)))
-    assert enlarged.dtype == torch.float16
-    assert enlarged.shape == (1, 3, 8, 8)
+            assert F.interpolate(features, size=(8, 8)).dtype == torch.float32, "torch's default"
+            upsampled = _upsample(features, torch.Size((8, 8)))
+    assert upsampled.dtype == torch.float16
+    assert upsampled.shape == (1, 3, 8, 8)

@@ -1,4 +1,4 @@
-"""The allocator's settings, in a process of its own that the real glibc starts."""
+"""Settings of glibc's allocator, in a subprocess."""
 
 import os
 import platform
@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from tgs_salt.compute.cpu_env import ALLOCATOR, keeping_memory
+from tgs_salt.compute.cpu_env import GLIBC_TUNABLES, malloc_tunables
 
-# Frees and takes 24 MB, less than either threshold, twenty times; prints the pages that the kernel had to bring.
-CHURN = """
+# Allocate and free 24 MB, less than either threshold, twenty times; print the number of page faults.
+PROGRAM = """
 import ctypes, resource
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
@@ -22,10 +22,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 
 
-def pages(tunables: str) -> int:
+def count_page_faults(tunables: str) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", CHURN],
-        env={**os.environ, ALLOCATOR: tunables},
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, GLIBC_TUNABLES: tunables},
         capture_output=True,
         text=True,
         check=True,
@@ -33,15 +33,15 @@ def pages(tunables: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator of glibc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 @pytest.mark.parametrize("version", ["2.31", platform.libc_ver()[1]])
-def test_freed_memory_is_kept_for_the_next_step(version: str) -> None:
-    always_mapped = pages("glibc.malloc.mmap_threshold=1048576")  # nothing freed is kept, whatever was freed before
-    assert pages(keeping_memory(version)) < always_mapped / 3
+def test_freed_memory_is_kept(version: str) -> None:
+    unmapped = count_page_faults("glibc.malloc.mmap_threshold=1048576")  # freed memory is never kept
+    assert count_page_faults(malloc_tunables(version)) < unmapped / 3
 
 
-def test_an_older_glibc_is_given_no_threshold_that_it_refuses() -> None:
-    heap_max_size = 64 << 20  # of malloc's arena.c on 64 bits; the limit was half of it
-    given = dict(setting.split("=") for setting in keeping_memory("2.31").split(":"))
-    assert int(given["glibc.malloc.mmap_threshold"]) <= heap_max_size // 2
-    assert "glibc.malloc.mmap_threshold=4294967296" in keeping_memory("2.36")
+def test_threshold_is_within_the_limit_of_older_glibc() -> None:
+    heap_max_size = 64 << 20  # HEAP_MAX_SIZE in malloc's arena.c, 64-bit; the limit was half of it
+    tunables = dict(setting.split("=") for setting in malloc_tunables("2.31").split(":"))
+    assert int(tunables["glibc.malloc.mmap_threshold"]) <= heap_max_size // 2
+    assert "glibc.malloc.mmap_threshold=4294967296" in malloc_tunables("2.36")

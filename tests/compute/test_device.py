@@ -1,4 +1,4 @@
-"""`--gpus` and the leases of devices, with real processes."""
+"""`--gpus` and GPU leases, with real processes."""
 
 import os
 import subprocess
@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tgs_salt.compute import device as learning_device
-from tgs_salt.compute.device import PRETEND, lease, lock_folder, use_device
+from tgs_salt.compute import device as device_module
+from tgs_salt.compute.device import FAKE_GPUS, lease, lock_folder, use_device
 from tgs_salt.errors import UserError
 
-HOLD = """
+PROGRAM = """
 import sys, time
 from pathlib import Path
 from tgs_salt.compute.device import lease
@@ -25,23 +25,25 @@ with lease(["a", "b"], int(sys.argv[2]), folder=Path(sys.argv[1]), pause=0.05) a
 """
 
 
-def hold(folder: Path, slots: int = 1) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", HOLD, str(folder), str(slots)], stdout=subprocess.PIPE, text=True)
+def start_lease(folder: Path, jobs_per_gpu: int = 1) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(folder), str(jobs_per_gpu)], stdout=subprocess.PIPE, text=True
+    )
 
 
-def test_zero_is_the_cpu_on_purpose() -> None:
-    with use_device("0") as where:
-        assert where.type == "cpu"
+def test_zero_selects_the_cpu() -> None:
+    with use_device("0") as device:
+        assert device.type == "cpu"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("gpus", ["1", "2", "auto"])
-def test_a_gpu_that_is_not_there_is_explained(gpus: str) -> None:
-    with pytest.raises(UserError, match=r"no CUDA device here; .* --resources gpu=0"), use_device(gpus):
+def test_missing_gpu(gpus: str) -> None:
+    with pytest.raises(UserError, match=r"no CUDA device; .* --resources gpu=0"), use_device(gpus):
         pass
 
 
-def test_a_strange_number_is_refused() -> None:
+def test_invalid_gpus() -> None:
     with (
         pytest.raises(UserError, match=r"--gpus: expected 0, a number of GPUs, or auto, found 'many'"),
         use_device("many"),
@@ -49,13 +51,13 @@ def test_a_strange_number_is_refused() -> None:
         pass
 
 
-def test_each_process_gets_its_own_device_and_a_killed_one_gives_it_back(tmp_path: Path) -> None:
-    first, second = hold(tmp_path), hold(tmp_path)
+def test_leases_are_exclusive_and_released_when_a_process_is_killed(tmp_path: Path) -> None:
+    first, second = start_lease(tmp_path), start_lease(tmp_path)
     third = None
     try:
         indices = {first.stdout.readline().strip(), second.stdout.readline().strip()}
         assert indices == {"0", "1"}
-        third = hold(tmp_path)
+        third = start_lease(tmp_path)
         time.sleep(0.5)
         assert third.poll() is None  # waits
         second.kill()
@@ -67,46 +69,44 @@ def test_each_process_gets_its_own_device_and_a_killed_one_gives_it_back(tmp_pat
             process.stdout.close()
 
 
-def test_slots_share_a_device_only_when_every_device_has_one(tmp_path: Path) -> None:
+def test_jobs_fill_all_gpus_before_they_share_one(tmp_path: Path) -> None:
     with lease(["a", "b"], 2, tmp_path) as one, lease(["a", "b"], 2, tmp_path) as two:
         assert {one, two} == {0, 1}
         with lease(["a", "b"], 2, tmp_path) as three:
             assert three in (0, 1)
 
 
-def test_the_devices_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PRETEND, "4")
-    monkeypatch.setattr(learning_device, "lease", lambda names, slots: nullcontext(names.index("pretended-3")))
+def test_only_visible_gpus_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FAKE_GPUS, "4")
+    monkeypatch.setattr(device_module, "lease", lambda names, jobs_per_gpu: nullcontext(names.index("fake-3")))
     used: list[str] = []
-    monkeypatch.setattr(learning_device, "_use", lambda index, name: used.append(f"{index} {name}"))
+    monkeypatch.setattr(device_module, "_select_gpu", lambda index, name: used.append(f"{index} {name}"))
     for visible, gpus in ((None, "1"), ("1,3", "1"), ("3", "1"), ("2,3,7", "auto")):
         if visible is not None:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         with use_device(gpus):
             pass
-    assert used == ["3 pretended-3", "1 pretended-3", "0 pretended-3", "1 pretended-3"]
+    assert used == ["3 fake-3", "1 fake-3", "0 fake-3", "1 fake-3"]
 
 
 @pytest.mark.parametrize("gpus", ["1", "auto"])
-def test_a_hidden_device_is_not_there(monkeypatch: pytest.MonkeyPatch, gpus: str) -> None:
-    monkeypatch.setenv(PRETEND, "2")
+def test_no_visible_gpu(monkeypatch: pytest.MonkeyPatch, gpus: str) -> None:
+    monkeypatch.setenv(FAKE_GPUS, "2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(UserError, match=r"no CUDA device here; CUDA_VISIBLE_DEVICES is ''; .*gpu=0"), use_device(gpus):
+    with pytest.raises(UserError, match=r"no CUDA device; CUDA_VISIBLE_DEVICES is ''; .*gpu=0"), use_device(gpus):
         pass
 
 
-def test_auto_shares_the_device_that_a_scheduler_gave_to_several(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv(PRETEND, "2")
+def test_auto_does_not_lease_a_single_assigned_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(FAKE_GPUS, "2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    monkeypatch.setattr(learning_device, "lock_folder", lambda: tmp_path)
+    monkeypatch.setattr(device_module, "lock_folder", lambda: tmp_path)
     with use_device("auto") as one, use_device("auto") as two, use_device("1") as three:
         assert one.type == two.type == three.type == "cpu"
-        assert [path.name for path in tmp_path.iterdir()] == ["pretended-1.0.lock"]
+        assert [path.name for path in tmp_path.iterdir()] == ["fake-1.0.lock"]
 
 
-def test_locks_lie_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a job's own, on some clusters
+def test_lock_folder_is_local_to_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # private to a job on some clusters
     monkeypatch.setattr(tempfile, "tempdir", None)
     assert (lock_folder().parent == Path("/dev/shm")) == os.access("/dev/shm", os.W_OK)

@@ -1,4 +1,4 @@
-"""Run the command line as a user does: another process, its exit code and what it printed."""
+"""Run commands of the package in a process of their own, as a user does."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SOURCE = Path(__file__).parents[2] / "src"
 def tgs_salt(
     *arguments: object, folder: Path | None = None, under: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """`python -m tgs_salt` with these arguments, in `folder`; the exit code is the caller's to look at.
+    """Run `python -m tgs_salt` with `arguments` in `folder`; a non-zero exit code is not an error here.
 
-    `under` is a command that runs others, such as `prlimit --fsize=1000`.
+    `under` is a command that runs another one, such as `prlimit --fsize=1000`.
     """
     return subprocess.run(
         [*under, sys.executable, "-m", "tgs_salt", *map(str, arguments)],
@@ -28,8 +28,8 @@ def tgs_salt(
     )
 
 
-def refused(done: subprocess.CompletedProcess[str]) -> str:
-    """The one sentence with which a command ended: exit code 1, `error: ...` as the last line, no traceback."""
+def error_message(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the message of a failed command: exit code 1, one `error:` line, which is the last, and no traceback."""
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -1,4 +1,7 @@
-"""Ways to spoil a file, for tables of bad inputs: each gives what spoils it, in the working folder, when called."""
+"""Corruptions of files for tables of bad inputs.
+
+Each function returns a function without arguments that corrupts `path`, relative to the working directory.
+"""
 
 from __future__ import annotations
 
@@ -15,103 +18,106 @@ from typing import Any
 import numpy as np
 from helpers.datasets import read_zip, rewrite_zip
 
-Spoil = Callable[[], object]
+Corruption = Callable[[], object]
 
 
-def content(path: str, new: bytes | str) -> Spoil:
-    """Other bytes altogether."""
-    return lambda: Path(path).write_bytes(new.encode() if isinstance(new, str) else new)
+def write(path: str, content: bytes | str) -> Corruption:
+    """Replace the whole content."""
+    return lambda: Path(path).write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def text(path: str, pattern: str, new: str, count: int = 1) -> Spoil:
-    """The first matches of a pattern (lines end and begin at ^ and $) replaced; 0: all."""
+def substitute(path: str, pattern: str, replacement: str, count: int = 1) -> Corruption:
+    """Replace the first `count` matches of a multi-line regular expression, or all of them if `count` is 0."""
 
-    def spoil() -> None:
+    def corrupt() -> None:
         old = Path(path).read_bytes().decode()
-        changed, times = re.subn(pattern, lambda found: found.expand(new), old, count=count, flags=re.MULTILINE)
-        assert times, f"{path} has no {pattern}"
-        Path(path).write_bytes(changed.encode())
+        new, matches = re.subn(pattern, lambda match: match.expand(replacement), old, count=count, flags=re.MULTILINE)
+        assert matches, f"{path}: no match for {pattern}"
+        Path(path).write_bytes(new.encode())
 
-    return spoil
-
-
-def cut(path: str, share: float = 0.5) -> Spoil:
-    return lambda: Path(path).write_bytes(Path(path).read_bytes()[: int(Path(path).stat().st_size * share)])
+    return corrupt
 
 
-def record(path: str, **changes: Any) -> Spoil:
-    """Keys of a JSON object set to other values; ... takes a key out."""
+def truncate(path: str, fraction: float = 0.5) -> Corruption:
+    """Keep the first `fraction` of the bytes."""
+    return lambda: Path(path).write_bytes(Path(path).read_bytes()[: int(Path(path).stat().st_size * fraction)])
 
-    def spoil() -> None:
+
+def set_json(path: str, **changes: Any) -> Corruption:
+    """Set keys of a JSON object; the value ... removes a key."""
+
+    def corrupt() -> None:
         merged = {**json.loads(Path(path).read_text()), **changes}
         Path(path).write_text(json.dumps({key: value for key, value in merged.items() if value is not ...}))
 
-    return spoil
+    return corrupt
 
 
-def array(path: str, change: Callable[[np.ndarray], np.ndarray]) -> Spoil:
-    return lambda: np.save(path, change(np.load(path)), allow_pickle=False)
+def edit_array(path: str, edit: Callable[[np.ndarray], np.ndarray]) -> Corruption:
+    """Replace the array of a .npy file by `edit(array)`."""
+    return lambda: np.save(path, edit(np.load(path)), allow_pickle=False)
 
 
-def header(path: str, text: str) -> Spoil:
-    """The header of a .npy file with another text."""
+def set_npy_header(path: str, header: str) -> Corruption:
+    """Replace the header of a .npy file; the data stay the same."""
 
-    def spoil() -> None:
+    def corrupt() -> None:
         old = Path(path).read_bytes()
         data = old[10 + struct.unpack("<H", old[8:10])[0] :]
-        coded = (text + "\n").encode()
-        Path(path).write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(coded)) + coded + data)
+        encoded = (header + "\n").encode()
+        Path(path).write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(encoded)) + encoded + data)
 
-    return spoil
+    return corrupt
 
 
-def member(path: str, pattern: str, change: Callable[[bytes], bytes]) -> Spoil:
-    """The first member of a zip whose name matches, changed."""
+def edit_member(path: str, pattern: str, edit: Callable[[bytes], bytes]) -> Corruption:
+    """Replace the content of the first zip member whose name matches `pattern` by `edit(content)`."""
 
-    def spoil() -> None:
+    def corrupt() -> None:
         members = read_zip(Path(path))
         name = next(name for name in sorted(members) if re.search(pattern, name))
-        rewrite_zip(Path(path), {name: change(members[name])})
+        rewrite_zip(Path(path), {name: edit(members[name])})
 
-    return spoil
+    return corrupt
 
 
-def more(path: str, name: str, inside: bytes = b"harm", method: int = zipfile.ZIP_STORED) -> Spoil:
-    """A zip with one more member."""
+def add_member(path: str, name: str, content: bytes = b"text", method: int = zipfile.ZIP_STORED) -> Corruption:
+    """Append a member to a zip."""
 
-    def spoil() -> None:
+    def corrupt() -> None:
         with zipfile.ZipFile(path, "a", method) as archive:
-            archive.writestr(name, inside)
+            archive.writestr(name, content)
 
-    return spoil
-
-
-def flags(path: str, bit: int) -> Spoil:
-    """A flag set for the last member of a zip, where its list says it."""
-
-    def spoil() -> None:
-        changed = bytearray(Path(path).read_bytes())
-        changed[changed.rindex(b"PK\x01\x02") + 8] |= bit
-        Path(path).write_bytes(bytes(changed))
-
-    return spoil
+    return corrupt
 
 
-class Harm:
-    """Leaves a file behind if it is ever unpickled."""
+def set_zip_flag(path: str, bit: int) -> Corruption:
+    """Set a flag of the last member in the central directory of a zip."""
+
+    def corrupt() -> None:
+        content = bytearray(Path(path).read_bytes())
+        content[content.rindex(b"PK\x01\x02") + 8] |= bit
+        Path(path).write_bytes(bytes(content))
+
+    return corrupt
+
+
+class Exploit:
+    """Creates the file `executed` when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return exec, ("open('harm', 'w').close()",)
+        return exec, ("open('executed', 'w').close()",)
 
 
-def pickled() -> bytes:
-    return pickle.dumps(Harm(), protocol=2)  # torch's own
+def malicious_pickle() -> bytes:
+    """Return a pickle that runs code when it is loaded, in the protocol that torch writes."""
+    return pickle.dumps(Exploit(), protocol=2)
 
 
-def torch_file(inner: bytes) -> bytes:
-    """A file as torch writes them, around pickled bytes of somebody else."""
+def torch_file(pickle_bytes: bytes) -> bytes:
+    """Return a file in the layout of torch.save around the given pickle."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        for name, inside in (("data.pkl", inner), ("byteorder", b"little"), ("version", b"3\n")):
-            archive.writestr(f"archive/{name}", inside)
+        for name, content in (("data.pkl", pickle_bytes), ("byteorder", b"little"), ("version", b"3\n")):
+            archive.writestr(f"archive/{name}", content)
     return stream.getvalue()

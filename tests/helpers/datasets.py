@@ -1,4 +1,4 @@
-"""Small datasets in Kaggle's layout, and what tests do to them: rewrite members of a zip, unpack, wrap in one zip."""
+"""Small datasets in Kaggle's layout, and functions that change their zips."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from tgs_salt.synthetic.synthesize import synthesize
 
-_drawn = tempfile.TemporaryDirectory(prefix="tgs-datasets-")  # goes when the interpreter ends
+_cache_dir = tempfile.TemporaryDirectory(prefix="tgs-datasets-")  # removed at interpreter exit
 
 
 @cache
 def _dataset(train_tiles: int, test_tiles: int, tile_size: int, seed: int) -> Path:
-    folder = Path(_drawn.name) / f"{train_tiles}-{test_tiles}-{tile_size}-{seed}"
+    folder = Path(_cache_dir.name) / f"{train_tiles}-{test_tiles}-{tile_size}-{seed}"
     synthesize(folder, seed=seed, train_tiles=train_tiles, test_tiles=test_tiles, tile_size=tile_size)
     return folder
 
@@ -24,22 +24,23 @@ def _dataset(train_tiles: int, test_tiles: int, tile_size: int, seed: int) -> Pa
 def make_dataset(
     folder: Path, train_tiles: int = 24, test_tiles: int = 10, tile_size: int = 101, seed: int = 0
 ) -> Path:
-    """Put a synthetic dataset (csv files, train.zip and test.zip) into `folder`; drawn once a session, then copied."""
+    """Copy a synthetic dataset (csv files, train.zip and test.zip) into `folder`; it is generated once per session."""
     shutil.copytree(_dataset(train_tiles, test_tiles, tile_size, seed), folder, dirs_exist_ok=True)
     return folder
 
 
 def read_zip(path: Path) -> dict[str, bytes]:
+    """Return the contents of the members of a zip by name."""
     with zipfile.ZipFile(path) as archive:
         return {info.filename: archive.read(info) for info in archive.infolist() if not info.is_dir()}
 
 
 def rewrite_zip(path: Path, replace: Mapping[str, bytes | None] = {}, add: Mapping[str, bytes] = {}) -> None:
-    """Replace members of a zip (None: leave the member out) and add others, in place; KeyError for a name not there."""
+    """Replace members of a zip (None removes one) and add others, in place; raise KeyError for an unknown name."""
     members = read_zip(path)
     for name, content in replace.items():
         if name not in members:
-            raise KeyError(f"{path} has no member {name}")
+            raise KeyError(f"{path}: no member {name}")
         if content is None:
             del members[name]
         else:
@@ -49,8 +50,8 @@ def rewrite_zip(path: Path, replace: Mapping[str, bytes | None] = {}, add: Mappi
             archive.writestr(name, content)
 
 
-def unpack(folder: Path) -> Path:
-    """Turn train.zip and test.zip of `folder` into folders: train/images, train/masks, test/images."""
+def extract_zips(folder: Path) -> Path:
+    """Replace train.zip and test.zip of `folder` by folders: train/images, train/masks, test/images."""
     for split in ("train", "test"):
         with zipfile.ZipFile(folder / f"{split}.zip") as archive:
             archive.extractall(folder / split)
@@ -58,8 +59,8 @@ def unpack(folder: Path) -> Path:
     return folder
 
 
-def as_outer_zip(folder: Path, path: Path) -> Path:
-    """Write everything in `folder` into the one zip `path`, as Kaggle's client downloads a competition."""
+def make_outer_zip(folder: Path, path: Path) -> Path:
+    """Write all files of `folder` to the zip `path`, the form in which Kaggle's client downloads a competition."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for member in sorted(folder.rglob("*")):
             if member.is_file():

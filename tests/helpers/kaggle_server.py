@@ -1,7 +1,7 @@
-"""Kaggle on loopback: enough of its protocol for the real client, with the ways in which it fails.
+"""A fake Kaggle server on loopback, with the parts of its API that the real client uses, and its failures.
 
-`KaggleServer.stand_in` gives the process an empty home, made-up credentials, and a proxy for every protocol that is
-this server. No test can then reach Kaggle, and every request of the client is in `requests`.
+`KaggleServer.patch_environment` sets an empty home folder, fake credentials, and this server as the proxy for every
+protocol. No test can then reach Kaggle, and `requests` records every request of the client.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ACCEPTED = (f"Basic {base64.b64encode(f'alice:{KEY}'.encode()).decode()}", f"Bea
 FOREVER = object()
 
 
-def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def zip_bytes(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as opened:
         for name, content in members.items():
@@ -39,11 +39,11 @@ def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> byt
     return buffer.getvalue()
 
 
-def competition_archive(pictures: int = 20) -> bytes:
-    """The layout of the real archive, with noise for pictures."""
-    train = zipped({f"{kind}/{i:010x}.png": os.urandom(3000) for kind in ("images", "masks") for i in range(pictures)})
-    test = zipped({f"images/{i:010x}.png": os.urandom(3000) for i in range(pictures)})
-    return zipped({"train.csv": b"id,rle_mask\n", "depths.csv": b"id,z\n", "train.zip": train, "test.zip": test})
+def competition_archive(images: int = 20) -> bytes:
+    """A zip with the layout of the real archive, with noise instead of images."""
+    train = zip_bytes({f"{kind}/{i:010x}.png": os.urandom(3000) for kind in ("images", "masks") for i in range(images)})
+    test = zip_bytes({f"images/{i:010x}.png": os.urandom(3000) for i in range(images)})
+    return zip_bytes({"train.csv": b"id,rle_mask\n", "depths.csv": b"id,z\n", "train.zip": train, "test.zip": test})
 
 
 class KaggleServer(ThreadingHTTPServer):
@@ -57,15 +57,19 @@ class KaggleServer(ThreadingHTTPServer):
         self.archive = competition_archive()
         self.submissions: list[dict[str, Any]] = []
         self.allowed = 5
-        # What becomes of the newest submission each time it is listed; the last of these stays.
+        # Changes to the newest submission each time it is listed; the last entry repeats.
         self.states: list[dict[str, Any]] = [{"status": "COMPLETE", "publicScore": "0.87", "privateScore": "0.88"}]
-        # By method or path kind, what happens to its next requests (the last one again, before FOREVER): None,
-        # (status, message), with headers as a third; what makes other bytes of the archive's; "page" (a web page, as
-        # a network that asks for a login sends); "hang"; "reset" (do nothing, cut the line); "done then reset" (do it,
-        # cut the line); "cut" (half a body); "stall" (half a body, then nothing); "no length" and "no length, cut"
-        # (likewise, without Content-Length).
+        # Faults of the next requests, by API method, "bundle" (archive) or "upload". FOREVER repeats the one before it.
+        #   None: respond normally
+        #   (status, message[, headers]): HTTP error
+        #   function: send function(archive) instead of the archive
+        #   "page": login page of a network
+        #   "hang": do not respond
+        #   "reset", "done then reset": close the connection before or after handling the request
+        #   "cut", "stall": send half of the archive, then close the connection or wait
+        #   "no length", "no length, cut": send the archive, or half of it, without Content-Length
         self.faults: dict[str, list[Any]] = defaultdict(list)
-        self.released = threading.Event()  # ends what hangs
+        self.released = threading.Event()  # ends hanging requests
 
     def __enter__(self) -> KaggleServer:
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -77,21 +81,21 @@ class KaggleServer(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, *_: object) -> None:
-        """A client that was ended in the middle is nothing to report."""
+        """Ignore connections broken by clients that were killed."""
 
     def count(self, name: str) -> int:
         return self.requests.count(name)
 
-    def stand_in(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-        """Make this server all that a child process can see of Kaggle."""
+    def patch_environment(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+        """Redirect the Kaggle clients started by this process to this server."""
         for name in [name for name in os.environ if name.startswith("KAGGLE_")]:
             monkeypatch.delenv(name)
         home.mkdir(exist_ok=True)
         proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), self.address)
         proxies |= {name.upper(): value for name, value in proxies.items()}
-        sign_in = {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "KAGGLE_USERNAME": "alice", "KAGGLE_KEY": KEY}
-        sign_in["VERBOSE"] = sign_in["VERBOSE_OUTPUT"] = "1"  # would show the key, if the client were given them
-        for name, value in {**proxies, **sign_in, "HOME": str(home), "no_proxy": "", "NO_PROXY": ""}.items():
+        account = {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "KAGGLE_USERNAME": "alice", "KAGGLE_KEY": KEY}
+        account["VERBOSE"] = account["VERBOSE_OUTPUT"] = "1"  # would print the key if passed to the client
+        for name, value in {**proxies, **account, "HOME": str(home), "no_proxy": "", "NO_PROXY": ""}.items():
             monkeypatch.setenv(name, value)
         for name in ("XDG_CONFIG_HOME", "PYTHONDONTWRITEBYTECODE"):
             monkeypatch.delenv(name, raising=False)
@@ -109,19 +113,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(403, b"")
 
     def do_POST(self) -> None:
-        asked = json.loads(self.body() or b"{}")
-        self.serve(urlsplit(self.path).path.rpartition("/")[2], asked)
+        body = json.loads(self.read_body() or b"{}")
+        self.serve(urlsplit(self.path).path.rpartition("/")[2], body)
 
     def do_PUT(self) -> None:
-        self.serve("upload", {"content": self.body()})
+        self.serve("upload", {"content": self.read_body()})
 
     def do_GET(self) -> None:
         self.serve("bundle", {})
 
-    def body(self) -> bytes:
+    def read_body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def serve(self, name: str, asked: dict[str, Any]) -> None:
+    def serve(self, name: str, body: dict[str, Any]) -> None:
         self.server.requests.append(name)
         faults = self.server.faults[name]
         fault = (faults[0] if faults[1:] == [FOREVER] else faults.pop(0)) if faults else None
@@ -132,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("hang", "reset"):
             self.close_connection = True
         elif isinstance(fault, tuple):
-            # The storage answers XML, in which the client sees no message: it then shows the whole signed link.
+            # Cloud storage returns XML errors; the client finds no message in them and prints the whole signed URL.
             kind = "application/xml" if name == "bundle" else "application/json"
             content = json.dumps({"code": fault[0], "message": fault[1]}).encode()
             self.answer(fault[0], content, kind, **(fault[2] if len(fault) > 2 else {}))
@@ -141,42 +145,42 @@ class _Handler(BaseHTTPRequestHandler):
         elif name == "bundle":
             self.send_archive(fault)
         elif name == "DownloadDataFiles":
-            place = f"{self.server.address}/gcs/bundle/archive.zip?X-Goog-Signature=secretsignature"
-            self.answer(302, b"", Location=place)
+            url = f"{self.server.address}/gcs/bundle/archive.zip?X-Goog-Signature=secretsignature"
+            self.answer(302, b"", Location=url)
         elif fault == "done then reset":
-            self.result(name, asked)
+            self.result(name, body)
             self.close_connection = True
         else:
-            self.answer(200, json.dumps(self.result(name, asked)).encode())
+            self.answer(200, json.dumps(self.result(name, body)).encode())
 
     def send_archive(self, fault: Any) -> None:
-        whole = fault(self.server.archive) if callable(fault) else self.server.archive
+        archive = fault(self.server.archive) if callable(fault) else self.server.archive
         headers = {"Last-Modified": formatdate(1531850662, usegmt=True), "Accept-Ranges": "bytes", "ETag": '"e"'}
         self.server.ranges.append(self.headers["Range"])
         if self.headers["Range"]:
-            begin = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
-            headers["Content-Range"] = f"bytes {begin}-{len(whole) - 1}/{len(whole)}"
-            self.answer(206, whole[begin:], "application/zip", 1.0, **headers)
+            start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+            headers["Content-Range"] = f"bytes {start}-{len(archive) - 1}/{len(archive)}"
+            self.answer(206, archive[start:], "application/zip", 1.0, **headers)
         elif fault in ("no length", "no length, cut"):
             self.send_response(200)
             self.send_header("Connection", "close")
             self.end_headers()
-            self.wfile.write(whole[: len(whole) // (2 if "cut" in fault else 1)])
+            self.wfile.write(archive[: len(archive) // (2 if "cut" in fault else 1)])
         else:
-            self.answer(200, whole, "application/zip", 0.5 if fault in ("cut", "stall") else 1.0, **headers)
+            self.answer(200, archive, "application/zip", 0.5 if fault in ("cut", "stall") else 1.0, **headers)
         if fault == "stall":
             self.server.released.wait(30)
         self.close_connection = isinstance(fault, str)
 
-    def result(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
+    def result(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         server = self.server
         if name == "IntrospectToken":
-            return {"active": asked["token"] == TOKEN, "username": "alice"}
+            return {"active": body["token"] == TOKEN, "username": "alice"}
         if name == "StartSubmissionUpload":
             return {"token": "blob0", "createUrl": f"{server.address}/upload?upload_id=secretupload"}
         if name == "CreateSubmission":
             entry = {"ref": 1000 + len(server.submissions), "date": "2026-11-22T10:00:00.123Z", "status": "PENDING"}
-            entry |= {"description": asked["submissionDescription"], "fileName": "submission.csv"}
+            entry |= {"description": body["submissionDescription"], "fileName": "submission.csv"}
             server.submissions.insert(0, entry)
             return {"message": "Successfully submitted to TGS Salt", "ref": entry["ref"]}
         if name == "GetSubmissionLimits":

@@ -1,4 +1,4 @@
-"""Weighted means of votes, their scores and the search for weights, as plain loops: the oracle of `decision/votes`."""
+"""Weighted means, their scores and the search for weights as plain loops: a reference for `postprocessing`."""
 
 from __future__ import annotations
 
@@ -10,44 +10,46 @@ import numpy as np
 
 
 @cache
-def tenths(both: int, either: int) -> int:
-    """How many of the IoU thresholds 0.50, 0.55, ... 0.95 are exceeded; two empty masks agree."""
-    return sum(Fraction(both, either) > Fraction(k, 20) for k in range(10, 20)) if either else 10
+def iou_tenths(intersection: int, union: int) -> int:
+    """Return how many of the IoU thresholds 0.50, 0.55, ... 0.95 are exceeded; 10 if both masks are empty."""
+    return sum(Fraction(intersection, union) > Fraction(k, 20) for k in range(10, 20)) if union else 10
 
 
 @cache
-def half_up(votes: tuple[int, ...], weights: tuple[int, ...]) -> int:
-    mean = Fraction(sum(v * w for v, w in zip(votes, weights, strict=True)), sum(weights))
+def rounded_mean(values: tuple[int, ...], weights: tuple[int, ...]) -> int:
+    """Return the weighted mean, rounded half up."""
+    mean = Fraction(sum(v * w for v, w in zip(values, weights, strict=True)), sum(weights))
     return math.floor(mean + Fraction(1, 2))
 
 
-def mean_of(votes: list[np.ndarray], weights: tuple[int, ...]) -> np.ndarray:
-    pixels = zip(*(vote.ravel().tolist() for vote in votes), strict=True)
-    return np.array([half_up(pixel, weights) for pixel in pixels], np.uint8).reshape(votes[0].shape)
+def reference_mean(predictions: list[np.ndarray], weights: tuple[int, ...]) -> np.ndarray:
+    """Return the weighted mean of uint8 arrays, rounded half up, as uint8."""
+    pixels = zip(*(array.ravel().tolist() for array in predictions), strict=True)
+    return np.array([rounded_mean(pixel, weights) for pixel in pixels], np.uint8).reshape(predictions[0].shape)
 
 
-def best_score(predicted: np.ndarray, truth: np.ndarray) -> int:
-    """Tenths of score, summed over tiles, at the best threshold; between two bytes of the tiles, all are alike."""
+def best_tenths(probabilities: np.ndarray, masks: np.ndarray) -> int:
+    """Return tenths of score, summed over tiles, at the best threshold; only bytes that occur make a difference."""
     sums = []
-    for level in (0, *(np.unique(predicted).astype(int) + 1)):
-        salt = predicted >= level
-        both, either = (salt & truth).sum(axis=(1, 2)), (salt | truth).sum(axis=(1, 2))
-        if level < 256:
-            sums.append(sum(map(tenths, both.tolist(), either.tolist())))
+    for threshold in (0, *(np.unique(probabilities).astype(int) + 1)):
+        salt = probabilities >= threshold
+        intersections, unions = (salt & masks).sum(axis=(1, 2)), (salt | masks).sum(axis=(1, 2))
+        if threshold < 256:
+            sums.append(sum(map(iou_tenths, intersections.tolist(), unions.tolist())))
     return max(sums)
 
 
-def search_by_hand(votes: list[np.ndarray], truth: np.ndarray) -> tuple[int, ...]:
-    """Ten votes, each to the model that it helps most; the best mean on the way, if it beats equal votes."""
-    known: dict[tuple[Fraction, ...], int] = {}
+def reference_weights(predictions: list[np.ndarray], masks: np.ndarray) -> tuple[int, ...]:
+    """Give ten votes, each to the model that it helps most; return the best weights if they beat equal ones."""
+    cached: dict[tuple[Fraction, ...], int] = {}
 
     def score(weights: tuple[int, ...]) -> int:
         shares = tuple(Fraction(weight, sum(weights)) for weight in weights)
-        if shares not in known:
-            known[shares] = best_score(mean_of(votes, weights), truth)
-        return known[shares]
+        if shares not in cached:
+            cached[shares] = best_tenths(reference_mean(predictions, weights), masks)
+        return cached[shares]
 
-    models = range(len(votes))
+    models = range(len(predictions))
     path = [tuple(0 for _ in models)]
     for _ in range(10):
         options = [tuple(path[-1][k] + (k == model) for k in models) for model in models]
@@ -56,5 +58,4 @@ def search_by_hand(votes: list[np.ndarray], truth: np.ndarray) -> tuple[int, ...
     equal = tuple(1 for _ in models)
     highest = max(map(score, path[1:]))
     best = equal if score(equal) >= highest else next(weights for weights in path[1:] if score(weights) == highest)
-    whole = math.gcd(*best)
-    return tuple(weight // whole for weight in best)
+    return tuple(weight // math.gcd(*best) for weight in best)

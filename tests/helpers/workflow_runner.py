@@ -1,8 +1,8 @@
-"""Runs of the real Snakefile in a folder of the test's own, and the jobs that Snakemake itself says it has.
+"""Run the real Snakefile in a temporary folder and list its jobs, as Snakemake reports them.
 
-Most of a dry run is the import of Snakemake. So dry runs are children of one process that has imported it:
+Importing Snakemake takes most of a dry run. Dry runs are therefore forks of one process that has imported it:
 
-    python tests/helpers/workflow_runner.py     one JSON request a line on stdin, one exit code a line on stdout
+    python tests/helpers/workflow_runner.py     reads one JSON request per line, writes one exit code per line
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config.yaml"
 PLUGIN = ROOT / "tests" / "workflow"
-ORDER = ("model", "fold", "split", "shard")
-DECISION = {"threshold", "submission", "report"}
-BELOW = {"ensemble", *DECISION}  # what follows the predictions
+WILDCARDS = ("model", "fold", "split", "shard")
+AFTER_ENSEMBLE = {"threshold", "submission", "report"}
+AFTER_PREDICTIONS = {"ensemble", *AFTER_ENSEMBLE}
 _numbers = itertools.count()
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job: `name` is its rule and wildcards, such as `predict unet 0 oof`."""
+    """One job; `name` is its rule and wildcards, such as `predict unet 0 oof`."""
 
     name: str
     reason: str
@@ -41,7 +41,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Run:
-    """How a run ended, all that it printed, and its jobs without `all`."""
+    """The exit code of a run, its output, and its jobs without `all`."""
 
     code: int
     output: str
@@ -49,11 +49,12 @@ class Run:
 
     @property
     def names(self) -> set[str]:
+        """The names of the jobs."""
         return {job.name for job in self.jobs}
 
 
 def tiny(**changes: Any) -> dict[str, Any]:
-    """An experiment of seconds: 24 drawn tiles, two folds, one model of one epoch; `changes` are merged into it."""
+    """Return settings that run in seconds (24 synthetic tiles, 2 folds, 1 epoch), with `changes` merged in."""
     experiment: dict[str, Any] = {
         "name": "tiny",
         "data": {"source": "synthetic", "train_tiles": 24, "test_tiles": 8, "tile_size": 32},
@@ -63,43 +64,46 @@ def tiny(**changes: Any) -> dict[str, Any]:
         },
         "ensemble": {"models": ["base"]},
     }
-    return merged(experiment, changes)
+    return merge(experiment, changes)
 
 
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` updated with `changes`, nested mappings included."""
     result = dict(base)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
+        result[key] = merge(result[key], value) if both else value
     return result
 
 
 def dry_run(folder: Path, experiment: Mapping[str, Any] | Path | None, *arguments: str, root: Path = ROOT) -> Run:
-    """`snakemake -n` in `folder` with config.yaml and `experiment` over it; targets go first in `arguments`."""
+    """Run `snakemake -n` in `folder` with config.yaml and `experiment` over it; `arguments` start with targets."""
     return run(folder, experiment, *arguments, "--dry-run", quick=True, root=root)
 
 
 def run(
     folder: Path, experiment: Mapping[str, Any] | Path | None, *arguments: str, quick: bool = False, root: Path = ROOT
 ) -> Run:
-    """`snakemake` in `folder` with the Snakefile and code of the checkout at `root`; `quick` runs it as a child of the
-    process that has imported Snakemake."""
+    """Run `snakemake` in `folder` with the Snakefile and code of the checkout at `root`.
+
+    `quick` runs it in a fork of the process that has imported Snakemake.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     number = next(_numbers)
     overlay = experiment if isinstance(experiment, Path) else folder / f"overlay{number}.yaml"
     if not isinstance(experiment, Path):
         overlay.write_text(yaml.safe_dump(dict(experiment or {})))
     listing, output = folder / f"jobs{number}.jsonl", folder / f"output{number}.txt"
-    command = words(folder, overlay, *arguments, root=root)
+    command = snakemake_arguments(folder, overlay, *arguments, root=root)
     if quick and hasattr(os, "fork"):
         request = {"command": command, "folder": str(folder), "jobs": str(listing), "output": str(output)}
-        code = _served(request)
+        code = _run_quickly(request)
     else:
         path = os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))
         environment = {
             **os.environ,
             "PYTHONPATH": path,
-            "SNAKES_JOBS": str(listing),
+            "SNAKEMAKE_JOBS_FILE": str(listing),
             "OMP_NUM_THREADS": "1",
             "PYTHONUTF8": "1",
         }
@@ -110,13 +114,11 @@ def run(
             ).returncode  # fmt: skip
     lines = listing.read_text().splitlines() if listing.exists() else []
     jobs = [_job(json.loads(line)) for line in lines]
-    return Run(
-        code, output.read_text(encoding="utf-8"), tuple(job for job in jobs if job.name != "all")
-    )
+    return Run(code, output.read_text(encoding="utf-8"), tuple(job for job in jobs if job.name != "all"))
 
 
-def words(folder: Path, overlay: Path, *arguments: str, root: Path = ROOT) -> list[str]:
-    """What is typed after `snakemake` to run the Snakefile of the checkout at `root` in `folder`."""
+def snakemake_arguments(folder: Path, overlay: Path, *arguments: str, root: Path = ROOT) -> list[str]:
+    """Return the arguments of `snakemake` that run the Snakefile of the checkout at `root` in `folder`."""
     return [
         "--cores", "2", *arguments, "--snakefile", str(root / "Snakefile"), "--directory", str(folder),
         "--logger", "jobs", "--configfile", str(CONFIG), str(overlay),
@@ -124,7 +126,7 @@ def words(folder: Path, overlay: Path, *arguments: str, root: Path = ROOT) -> li
 
 
 def _job(record: dict[str, Any]) -> Job:
-    wildcards = [record["wildcards"][key] for key in ORDER if key in record["wildcards"]]
+    wildcards = [record["wildcards"][key] for key in WILDCARDS if key in record["wildcards"]]
     return Job(" ".join([record["rule"], *wildcards]), record["reason"], tuple(record["output"]))
 
 
@@ -132,16 +134,16 @@ def model_file(model: str, fold: int) -> str:
     return f"results/tiny/models/{model}/fold{fold}/model.pt"
 
 
-def trains(*models: str, folds: Sequence[int] = (0, 1)) -> set[str]:
+def train_jobs(*models: str, folds: Sequence[int] = (0, 1)) -> set[str]:
     return {f"train {model} {fold}" for model in models for fold in folds}
 
 
-def predicts(*models: str, folds: Sequence[int] = (0, 1)) -> set[str]:
+def predict_jobs(*models: str, folds: Sequence[int] = (0, 1)) -> set[str]:
     return {f"predict {model} {fold} {split}" for model in models for fold in folds for split in ("oof", "test")}
 
 
 def finish_by_touch(folder: Path, experiment: Mapping[str, Any]) -> None:
-    """Make `experiment` look finished to Snakemake, at no cost: every output is a small file, and recorded as made."""
+    """Make `experiment` look finished to Snakemake: every output is a small text file that is recorded as its own."""
     fresh = dry_run(folder, experiment)
     assert fresh.code == 0, fresh.output
     for path in (folder / name for job in fresh.jobs for name in job.output):
@@ -152,31 +154,34 @@ def finish_by_touch(folder: Path, experiment: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """An experiment that has nothing left to do, and where it lies. Tests that change files take a `copy`."""
+class FinishedExperiment:
+    """A folder with a finished experiment. Tests that change files use a `copy` of it."""
 
     folder: Path
     experiment: dict[str, Any]
-    made_by: Run | None = None
+    first_run: Run | None = None
 
     @property
     def results(self) -> Path:
+        """The results folder of the experiment."""
         return self.folder / "results" / self.experiment["name"]
 
     def dry_run(self, *arguments: str, **changes: Any) -> Run:
-        return dry_run(self.folder, merged(self.experiment, changes), *arguments)
+        """Run `snakemake -n` with `changes` of the settings."""
+        return dry_run(self.folder, merge(self.experiment, changes), *arguments)
 
-    def go_on(self, *arguments: str, **changes: Any) -> Run:
-        return run(self.folder, merged(self.experiment, changes), *arguments)
+    def run_again(self, *arguments: str, **changes: Any) -> Run:
+        """Run `snakemake` with `changes` of the settings."""
+        return run(self.folder, merge(self.experiment, changes), *arguments)
 
 
 @functools.cache
 def _server() -> subprocess.Popen[str]:
-    # It ends with its stdin, that is with this process.
+    # It ends when this process ends and closes its stdin.
     return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def _served(request: dict[str, Any]) -> int:
+def _run_quickly(request: dict[str, Any]) -> int:
     server = _server()
     assert server.stdin is not None and server.stdout is not None
     server.stdin.write(json.dumps(request) + "\n")
@@ -184,8 +189,8 @@ def _served(request: dict[str, Any]) -> int:
     return int(server.stdout.readline())
 
 
-def load_snakemake() -> Any:
-    """Import all that a run needs; the function that is `snakemake`."""
+def import_snakemake() -> Any:
+    """Import what a run needs and return the `snakemake` command's function."""
     sys.path[:0] = [str(PLUGIN), str(ROOT / "src")]
     import snakemake.cli
     import snakemake.workflow
@@ -196,29 +201,29 @@ def load_snakemake() -> Any:
 
 
 def _serve() -> None:
-    main = load_snakemake()
+    main = import_snakemake()
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
         if child == 0:
-            be_snakemake(main, request)
+            become_snakemake(main, request)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def be_snakemake(main: Any, request: dict[str, Any]) -> None:
-    """Become `snakemake` with `command` in `folder`; what it says goes to `output`, its jobs to `jobs`. Of a fork."""
+def become_snakemake(main: Any, request: dict[str, Any]) -> None:
+    """Run `snakemake` in this forked process and exit; `request` has the arguments, the folder and the output files."""
     descriptor = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     os.chdir(request["folder"])
-    os.environ["SNAKES_JOBS"] = request["jobs"]
+    os.environ["SNAKEMAKE_JOBS_FILE"] = request["jobs"]
     for name in [name for name in sys.modules if name.partition(".")[0] == "tgs_salt"]:
-        del sys.modules[name]  # the Snakefile's own checkout is to be imported; what it needs of others stays
+        del sys.modules[name]  # import the package from the Snakefile's own checkout; keep third-party modules
     code = 99
     try:
         main(request["command"])
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""All engines give what torch as it is gives, to 1e-4 and to within one byte."""
+"""Compare all backends with eager PyTorch: to 1e-4, and to within one byte."""
 
 import builtins
 import logging
@@ -10,8 +10,8 @@ from torch import nn
 
 from tgs_salt.errors import UserError
 from tgs_salt.inference.backends import build_backend
-from tgs_salt.inference.predict import probability_bytes
-from tgs_salt.models.tile_model import build
+from tgs_salt.inference.predict import predict_batches
+from tgs_salt.models.tile_model import build_model
 from tgs_salt.settings import Model
 
 NETWORKS = {
@@ -41,47 +41,47 @@ CPU = torch.device("cpu")
 )
 def network(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
-    return build(NETWORKS[request.param], 48).eval()
+    return build_model(NETWORKS[request.param], 48).eval()
 
 
-@pytest.mark.parametrize("engine", ["torchscript", pytest.param("openvino", marks=pytest.mark.slow)])
-def test_an_engine_agrees_with_torch(network: nn.Module, engine: str) -> None:
+@pytest.mark.parametrize("backend", ["torchscript", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_backends_agree_with_eager_pytorch(network: nn.Module, backend: str) -> None:
     inputs = (torch.rand(8, 1, 48, 48), torch.rand(8) * 900)[: 2 if network.depth_channels else 1]
     with torch.inference_mode():
-        run, expected = build_backend(network, engine, inputs), torch.sigmoid(network(*inputs))
-        assert run is not network
-        for count in (8, 3, 1):  # the last batch of a dataset is a smaller one
-            found = torch.sigmoid(run(*(part[:count] for part in inputs)))
-            torch.testing.assert_close(found, expected[:count], rtol=0, atol=1e-4)
-    numbers = np.random.default_rng(0)
-    tiles = [(numbers.integers(0, 256, (4, 48, 48), dtype=np.uint8), np.float32([50, 500, 900, 1])) for _ in range(2)]
-    one, other = (
-        np.concatenate(list(probability_bytes(network, iter(tiles), CPU, True, name))) for name in ("eager", engine)
+        predictor, expected = build_backend(network, backend, inputs), torch.sigmoid(network(*inputs))
+        assert predictor is not network
+        for count in (8, 3, 1):  # the last batch of a dataset is smaller
+            actual = torch.sigmoid(predictor(*(tensor[:count] for tensor in inputs)))
+            torch.testing.assert_close(actual, expected[:count], rtol=0, atol=1e-4)
+    rng = np.random.default_rng(0)
+    batches = [(rng.integers(0, 256, (4, 48, 48), dtype=np.uint8), np.float32([50, 500, 900, 1])) for _ in range(2)]
+    eager, other = (
+        np.concatenate(list(predict_batches(network, iter(batches), CPU, True, name))) for name in ("eager", backend)
     )
-    assert np.abs(one.astype(int) - other).max() <= 1
+    assert np.abs(eager.astype(int) - other).max() <= 1
 
 
-def test_what_cannot_be_frozen_is_computed_without(caplog: pytest.LogCaptureFixture) -> None:
-    class Stubborn(nn.Module):
+def test_untraceable_network_runs_eagerly(caplog: pytest.LogCaptureFixture) -> None:
+    class Untraceable(nn.Module):
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             if torch.jit.is_tracing():
-                raise RuntimeError("not me")
+                raise RuntimeError("cannot be traced")
             return 2 * pixels
 
-    network = Stubborn()
+    network = Untraceable()
     logging.getLogger("tgs_salt").propagate = True
-    run = build_backend(network, "torchscript", (torch.ones(1, 1, 2, 2),))
-    assert run is network and "cannot be frozen (RuntimeError)" in caplog.text
+    predictor = build_backend(network, "torchscript", (torch.ones(1, 1, 2, 2),))
+    assert predictor is network and "cannot trace this network (RuntimeError)" in caplog.text
 
 
-def test_openvino_that_is_not_there_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
+def test_missing_openvino_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    original_import = builtins.__import__
 
-    def without(name: str, *rest: object) -> object:
+    def import_without_openvino(name: str, *args: object) -> object:
         if name == "openvino":
             raise ImportError(name)
-        return real(name, *rest)
+        return original_import(name, *args)
 
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(builtins, "__import__", import_without_openvino)
     with pytest.raises(UserError, match=r"predict\.backend: openvino is not installed; pip install openvino"):
         build_backend(nn.Identity(), "openvino", (torch.ones(1, 1, 2, 2),))

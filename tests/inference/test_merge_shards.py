@@ -1,4 +1,4 @@
-"""Parts of a prediction, one after another."""
+"""Tests of `merge_shards`."""
 
 from pathlib import Path
 
@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 
 from tgs_salt.errors import UserError
-from tgs_salt.inference import merge_shards as gathering
+from tgs_salt.inference import merge_shards as module
 from tgs_salt.inference.merge_shards import merge_shards
 
 
-def test_parts_follow_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "CHUNK", 4)
+def test_shards_are_concatenated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK_ROWS", 4)
     rows = np.random.default_rng(0).integers(0, 256, (21, 5, 5), dtype=np.uint8)
-    cuts = [0, 0, 9, 10, 21, 21]
+    bounds = [0, 0, 9, 10, 21, 21]
     paths = [tmp_path / f"{k}.npy" for k in range(5)]
-    for path, first, last in zip(paths, cuts[:-1], cuts[1:], strict=True):
-        np.save(path, rows[first:last])
+    for path, start, stop in zip(paths, bounds[:-1], bounds[1:], strict=True):
+        np.save(path, rows[start:stop])
     merge_shards(paths, tmp_path / "all.npy")
     np.save(tmp_path / "expected.npy", rows)
     assert (tmp_path / "all.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
 
 
-def test_parts_of_other_sides_are_refused(tmp_path: Path) -> None:
+def test_shards_of_different_sides_raise(tmp_path: Path) -> None:
     for side in (5, 6):
         np.save(tmp_path / f"{side}.npy", np.zeros((2, side, side), np.uint8))
     with pytest.raises(UserError, match=r"6\.npy: expected uint8 nx5x5, found uint8 2x6x6"):

@@ -1,4 +1,4 @@
-"""A bundle segments tiles as the experiment does, and sections as their tiles."""
+"""Tests of `export` and `segment`: bundles, images of any size, output files and errors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import torch
 from torch import nn
 
 from tgs_salt.errors import UserError
-from tgs_salt.inference import segment as segmenting
+from tgs_salt.inference import segment as module
 from tgs_salt.inference.bundle import Bundle, export, load_bundle
-from tgs_salt.inference.image_files import MAX_OVERLAY_SIZE, TINT, Picture, overlay
+from tgs_salt.inference.image_files import MAX_OVERLAY_SIZE, TINT, ImageFile, draw_overlay
 from tgs_salt.inference.segment import segment
-from tgs_salt.inference.sliding_window import starts
+from tgs_salt.inference.sliding_window import window_starts
 from tgs_salt.kernels import rle
 from tgs_salt.models.model_file import save_model
-from tgs_salt.models.tile_model import build
+from tgs_salt.models.tile_model import build_model
 from tgs_salt.settings import Model, Predict
 
 SIDE = 32
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 class Smooth(nn.Module):
-    """Sees five pixels each way: far from a window's border it says the same whatever the window is."""
+    """A network with a receptive field of 11 pixels: five pixels from a window's border it does not depend on it."""
 
     depth_channels = False
 
@@ -40,10 +40,10 @@ class Smooth(nn.Module):
 
 
 @pytest.fixture
-def local(monkeypatch: pytest.MonkeyPatch) -> Bundle:
-    bundle = Bundle([Smooth(), Smooth()], [2, 1], SIDE, 128, 50, Predict(batch_size=5))
-    monkeypatch.setattr(segmenting, "load_bundle", lambda path, device: bundle)
-    return bundle
+def bundle(monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    loaded = Bundle([Smooth(), Smooth()], [2, 1], SIDE, 128, 50, Predict(batch_size=5))
+    monkeypatch.setattr(module, "load_bundle", lambda path, device: loaded)
+    return loaded
 
 
 @pytest.fixture
@@ -62,55 +62,57 @@ def masks(folder: Path) -> dict[str, np.ndarray]:
     return {path.stem: cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in folder.glob("*.png")}
 
 
-def near_borders(shape: tuple[int, ...], firsts: list[Sequence[int]]) -> np.ndarray:
-    """Pixels within the five that the network sees of the border of a window, the section's own borders left out."""
+def near_borders(shape: tuple[int, ...], starts_by_axis: list[Sequence[int]]) -> np.ndarray:
+    """Return a mask of the pixels closer than five to a window's border, except for the section's own borders."""
     near = []
-    for length, first in zip(shape, firsts, strict=True):
-        along = np.zeros(length, bool)
-        for start in first:
-            along[start : start + 5] |= start > 0
-            along[start + SIDE - 5 : start + SIDE] |= start + SIDE < length
-        near.append(along)
+    for length, starts in zip(shape, starts_by_axis, strict=True):
+        axis_mask = np.zeros(length, bool)
+        for start in starts:
+            axis_mask[start : start + 5] |= start > 0
+            axis_mask[start + SIDE - 5 : start + SIDE] |= start + SIDE < length
+        near.append(axis_mask)
     return near[0][:, None] | near[1]
 
 
 @pytest.mark.parametrize("overlap", [8, 12, 16])
-def test_a_section_agrees_with_its_tiles_away_from_their_borders(
-    local: Bundle, section: np.ndarray, tmp_path: Path, overlap: int
+def test_section_agrees_with_its_tiles_away_from_borders(
+    bundle: Bundle, section: np.ndarray, tmp_path: Path, overlap: int
 ) -> None:
     for row in range(4):
         for column in range(7):
-            part = section[row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE]
-            save(tmp_path / f"tiles/{row}-{column}.png", part)
-    object.__setattr__(local, "min_area", 0)
+            tile = section[row * SIDE : (row + 1) * SIDE, column * SIDE : (column + 1) * SIDE]
+            save(tmp_path / f"tiles/{row}-{column}.png", tile)
+    object.__setattr__(bundle, "min_area", 0)
     save(tmp_path / "section.png", section)
     segment(Path(), [tmp_path / "section.png", tmp_path / "tiles"], tmp_path / "out", ["mask"], overlap=overlap)
-    found = masks(tmp_path / "out")
-    whole = found.pop("section")
-    assert whole.shape == section.shape and set(np.unique(whole)) == {0, 255} and len(found) == 28
-    together = np.vstack([np.hstack([found[f"{row}-{column}"] for column in range(7)]) for row in range(4)])
+    written = masks(tmp_path / "out")
+    whole = written.pop("section")
+    assert whole.shape == section.shape and set(np.unique(whole)) == {0, 255} and len(written) == 28
+    mosaic = np.vstack([np.hstack([written[f"{row}-{column}"] for column in range(7)]) for row in range(4)])
     exact = torch.sigmoid(Smooth()(torch.from_numpy(section[None, None]).float() / 255))[0, 0].numpy() >= 0.5
     near_tiles = near_borders(section.shape, [range(0, length, SIDE) for length in section.shape])
-    near_windows = near_borders(section.shape, [starts(length, SIDE, overlap) for length in section.shape])
-    for mask, near in ((together, near_tiles), (whole, near_windows)):
+    near_windows = near_borders(section.shape, [window_starts(length, SIDE, overlap) for length in section.shape])
+    for mask, near in ((mosaic, near_tiles), (whole, near_windows)):
         np.testing.assert_array_equal(mask[~near] > 0, exact[~near])
     assert (~near_tiles & ~near_windows).mean() > 0.05
-    assert ((whole > 0) != exact).mean() < 0.5 * ((together > 0) != exact).mean(), "blending hides the borders"
+    assert ((whole > 0) != exact).mean() < 0.5 * ((mosaic > 0) != exact).mean(), (
+        "blending must reduce errors at borders"
+    )
     assert 0.2 < exact.mean() < 0.8
 
 
-def test_a_tile_below_the_smallest_area_is_empty_and_a_section_is_not(local: Bundle, tmp_path: Path) -> None:
+def test_min_area_applies_to_tiles_only(bundle: Bundle, tmp_path: Path) -> None:
     for name, shape in (("tile", (SIDE, SIDE)), ("section", (SIDE, SIDE + 1))):
         pixels = np.full(shape, 60, np.uint8)
-        pixels[10:17, 10:17] = 255  # averaged, 45 pixels stay salt, and 50 are the smallest area
+        pixels[10:17, 10:17] = 255  # 45 pixels are salt after smoothing, and min_area is 50
         save(tmp_path / f"{name}.png", pixels)
     segment(Path(), [tmp_path / "tile.png", tmp_path / "section.png"], tmp_path / "out", ["mask"])
-    found = masks(tmp_path / "out")
-    assert not found["tile"].any()
-    assert 0 < np.count_nonzero(found["section"]) < 50
+    written = masks(tmp_path / "out")
+    assert not written["tile"].any()
+    assert 0 < np.count_nonzero(written["section"]) < 50
 
 
-def test_what_is_written(local: Bundle, section: np.ndarray, tmp_path: Path) -> None:
+def test_output_files(bundle: Bundle, section: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "array.npy", section)
     save(tmp_path / "gray.png", section)
     save(tmp_path / "color.tif", cv2.merge([section] * 3))
@@ -119,26 +121,22 @@ def test_what_is_written(local: Bundle, section: np.ndarray, tmp_path: Path) -> 
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "masks.csv", *(f"{name}{end}.png" for name in ("array", "gray", "color") for end in ("", "_overlay"))
     }  # fmt: skip
-    found = masks(tmp_path / "out")
-    np.testing.assert_array_equal(found["array"], found["gray"])
-    np.testing.assert_array_equal(found["array"], found["color"])
+    written = masks(tmp_path / "out")
+    np.testing.assert_array_equal(written["array"], written["gray"])
+    np.testing.assert_array_equal(written["array"], written["color"])
     table = pd.read_csv(tmp_path / "out/masks.csv")
     assert list(table["id"]) == ["array", "gray", "color"]
     for code in table["rle_mask"]:
-        np.testing.assert_array_equal(rle.decode(code, section.shape), found["array"] > 0)
-    outside = cv2.dilate(found["array"], np.ones((5, 5), np.uint8)) == 0
-    np.testing.assert_array_equal(found["gray_overlay"][outside], cv2.merge([section] * 3)[outside])
-    salt = found["array"] > 0
-    towards = np.abs(found["gray_overlay"][salt].astype(int) - TINT).sum()
-    assert towards < np.abs(section[salt].astype(int)[:, None] - TINT).sum()
+        np.testing.assert_array_equal(rle.decode(code, section.shape), written["array"] > 0)
+    outside = cv2.dilate(written["array"], np.ones((5, 5), np.uint8)) == 0
+    np.testing.assert_array_equal(written["gray_overlay"][outside], cv2.merge([section] * 3)[outside])
+    salt = written["array"] > 0
+    distance_to_tint = np.abs(written["gray_overlay"][salt].astype(int) - TINT).sum()
+    assert distance_to_tint < np.abs(section[salt].astype(int)[:, None] - TINT).sum()
 
 
-def test_a_large_section_costs_little_beside_itself(
-    local: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        segmenting, "probability_bytes", lambda network, batches, *rest: (tiles for tiles, _ in batches)
-    )
+def test_memory_for_a_large_section_is_bounded(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "predict_batches", lambda network, batches, *rest: (tiles for tiles, _ in batches))
     pixels = np.zeros((5000, 6000), np.uint8)
     pixels[1000:4000, 2000:3000] = 200
     np.save(tmp_path / "large.npy", pixels)
@@ -149,14 +147,14 @@ def test_a_large_section_costs_little_beside_itself(
     mask = masks(tmp_path / "out")["large"] > 0
     np.testing.assert_array_equal(mask, pixels >= 128)
     assert peak < 4 * pixels.size
-    assert max(overlay(pixels, mask).shape) == MAX_OVERLAY_SIZE
+    assert max(draw_overlay(pixels, mask).shape) == MAX_OVERLAY_SIZE
 
 
-def test_a_bundle_says_what_its_models_say(tmp_path: Path) -> None:
+def test_bundle_predicts_like_its_models(tmp_path: Path) -> None:
     settings = Model(architecture="article", threads=1)
     for fold in (0, 1):
         torch.manual_seed(fold)
-        network = build(settings, SIDE)
+        network = build_model(settings, SIDE)
         save_model(tmp_path / f"models/a/fold{fold}/model.pt", network.state_dict(), settings, SIDE, fold, "hash")
     (tmp_path / "ensemble").mkdir()
     (tmp_path / "ensemble/weights.json").write_text(json.dumps({"weights": {"a": 3}, "folds": [0, 1]}))
@@ -174,38 +172,38 @@ def test_a_bundle_says_what_its_models_say(tmp_path: Path) -> None:
     pixels = torch.rand(2, 1, SIDE, SIDE)
     torch.manual_seed(1)
     with torch.inference_mode():
-        torch.testing.assert_close(bundle.networks[1](pixels), build(settings, SIDE).eval()(pixels))
+        torch.testing.assert_close(bundle.networks[1](pixels), build_model(settings, SIDE).eval()(pixels))
 
 
-def test_what_is_wrong_is_said_in_one_sentence(local: Bundle, tmp_path: Path) -> None:
-    picture = save(tmp_path / "in/a.png", np.zeros((SIDE, SIDE), np.uint8))
-    twin = save(tmp_path / "more/a_overlay.png", np.zeros((SIDE, SIDE), np.uint8))
+def test_bad_inputs_raise_one_sentence(bundle: Bundle, tmp_path: Path) -> None:
+    image = save(tmp_path / "in/a.png", np.zeros((SIDE, SIDE), np.uint8))
+    same_name = save(tmp_path / "more/a_overlay.png", np.zeros((SIDE, SIDE), np.uint8))
     (tmp_path / "empty").mkdir()
-    (tmp_path / "text.png").write_text("no picture")
-    for inputs, output, options, sentence in (
-        ([tmp_path / "no.png"], "out", {}, r"no\.png: no such picture or folder"),
-        ([tmp_path / "empty"], "out", {}, r"empty: holds no picture \(\.png"),
-        ([tmp_path / "text.png"], "out", {}, r"text\.png: not a picture that OpenCV reads"),
-        ([picture, tmp_path / "in"], "out", {}, r"would be written under the same name"),
-        ([picture, twin], "out", {"kinds": ["mask", "overlay"]}, r"a_overlay\.png and .*a\.png would be written"),
-        ([picture], "in", {}, r"--output: .*in is the folder of a\.png"),
-        ([picture], "out", {"overlap": SIDE}, r"--overlap: expected 0 to 31 pixels for tiles of 32, found 32"),
-        ([picture], "out", {"kinds": ["masks"]}, r"--format: expected mask, overlay, rle, found 'masks'"),
+    (tmp_path / "text.png").write_text("no image")
+    for inputs, output, options, message in (
+        ([tmp_path / "no.png"], "out", {}, r"no\.png: no such image or folder"),
+        ([tmp_path / "empty"], "out", {}, r"empty: no images in this folder \(\.png"),
+        ([tmp_path / "text.png"], "out", {}, r"text\.png: OpenCV cannot read this image"),
+        ([image, tmp_path / "in"], "out", {}, r"have the same output name a;"),
+        ([image, same_name], "out", {"formats": ["mask", "overlay"]}, r"a_overlay\.png and .* output name a_overlay;"),
+        ([image], "in", {}, r"--output: .*in is the folder of a\.png"),
+        ([image], "out", {"overlap": SIDE}, r"--overlap: expected 0 to 31 pixels for tiles of 32, found 32"),
+        ([image], "out", {"formats": ["masks"]}, r"--format: expected mask, overlay, rle, found 'masks'"),
     ):  # fmt: skip
-        with pytest.raises(UserError, match=sentence):
-            segment(Path(), inputs, tmp_path / output, **{"kinds": ["mask"], **options})
+        with pytest.raises(UserError, match=message):
+            segment(Path(), inputs, tmp_path / output, **{"formats": ["mask"], **options})
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip"])
-def test_a_file_that_is_no_bundle(tmp_path: Path, content: bytes) -> None:
+def test_invalid_bundle_raises(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UserError, match=r"no such file; `tgs-salt export` writes bundles"):
         load_bundle(tmp_path / "bundle.zip", CPU)
     (tmp_path / "bundle.zip").write_bytes(content)
-    with pytest.raises(UserError, match="not a whole bundle"):
+    with pytest.raises(UserError, match="not a valid bundle"):
         load_bundle(tmp_path / "bundle.zip", CPU)
 
 
-def test_gray_is_read_from_equal_colours_exactly(tmp_path: Path) -> None:
+def test_equal_colors_are_read_as_gray_exactly(tmp_path: Path) -> None:
     gray = np.arange(256, dtype=np.uint8).reshape(16, 16)
     for name in ("a.png", "a.bmp", "a.tif"):
-        np.testing.assert_array_equal(Picture(save(tmp_path / name, cv2.merge([gray] * 3))).read(), gray)
+        np.testing.assert_array_equal(ImageFile(save(tmp_path / name, cv2.merge([gray] * 3))).read(), gray)

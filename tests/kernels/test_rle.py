@@ -1,4 +1,4 @@
-"""Run-length text against a pixel loop, pycocotools and the real training masks."""
+"""Compare run-length encoding with a pixel loop, pycocotools and the real training masks."""
 
 import csv
 import os
@@ -17,34 +17,34 @@ from tgs_salt.errors import UserError
 from tgs_salt.kernels import rle, rle_kernels
 
 
-def by_loop(mask: np.ndarray) -> str:
-    """Kaggle's definition, pixel by pixel."""
-    found: list[list[int]] = []
+def reference_encode(mask: np.ndarray) -> str:
+    """Encode by Kaggle's definition, pixel by pixel."""
+    runs: list[list[int]] = []
     height, width = mask.shape
-    for place in range(height * width):
-        if mask[place % height, place // height]:
-            if found and found[-1][0] + found[-1][1] == place + 1:
-                found[-1][1] += 1
+    for pixel in range(height * width):
+        if mask[pixel % height, pixel // height]:
+            if runs and runs[-1][0] + runs[-1][1] == pixel + 1:
+                runs[-1][1] += 1
             else:
-                found.append([place + 1, 1])
-    return " ".join(f"{start} {length}" for start, length in found)
+                runs.append([pixel + 1, 1])
+    return " ".join(f"{start} {length}" for start, length in runs)
 
 
-def by_coco(mask: np.ndarray) -> str:
-    """pycocotools' counts (background first, column-major), unpacked from its text and turned into pairs."""
+def coco_encode(mask: np.ndarray) -> str:
+    """Decode the counts of pycocotools (background first, column-major) and convert them to pairs."""
     text = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
     counts: list[int] = []
-    at = 0
-    while at < len(text):
+    position = 0
+    while position < len(text):
         value = shift = 0
         while True:
-            piece = text[at] - 48
-            at += 1
-            value |= (piece & 0x1F) << shift
+            code = text[position] - 48
+            position += 1
+            value |= (code & 0x1F) << shift
             shift += 5
-            if not piece & 0x20:
+            if not code & 0x20:
                 break
-        if piece & 0x10:
+        if code & 0x10:
             value -= 1 << shift
         counts.append(value + (counts[-2] if len(counts) > 2 else 0))
     ends = np.cumsum(counts)
@@ -53,29 +53,29 @@ def by_coco(mask: np.ndarray) -> str:
 
 @st.composite
 def smooth_stacks(draw: st.DrawFn) -> np.ndarray:
-    """Stacks of every shape, from noise to long runs along either axis."""
+    """Draw stacks of any shape, from noise to long runs along either axis."""
     shape = draw(st.tuples(st.integers(0, 3), st.integers(1, 150), st.integers(1, 150)))
-    random = np.random.default_rng(draw(st.integers(0, 2**32)))
-    stack = random.random(shape) < draw(st.sampled_from([0.002, 0.05, 0.5, 0.95, 0.998]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    stack = rng.random(shape) < draw(st.sampled_from([0.002, 0.05, 0.5, 0.95, 0.998]))
     axis = draw(st.sampled_from([None, 1, 2]))
     return stack if axis is None else np.logical_xor.accumulate(stack, axis=axis)
 
 
 def special_masks() -> dict[str, np.ndarray]:
     rows, columns = np.indices((101, 101))
-    middle = np.zeros((101, 101), bool)
-    middle[50, 50] = True
+    center = np.zeros((101, 101), bool)
+    center[50, 50] = True
     corners = {
         "first pixel": (0, 0),
         "last pixel": (100, 100),
-        "foot of a column": (100, 3),
-        "head of a column": (0, 4),
+        "bottom of a column": (100, 3),
+        "top of a column": (0, 4),
     }
     masks = {
         "empty": np.zeros((101, 101), bool),
         "full": np.ones((101, 101), bool),
-        "one pixel": middle,
-        "all but one": ~middle,
+        "one pixel": center,
+        "all but one": ~center,
         "one column": columns == 7,
         "last column": columns == 100,
         "one row": rows == 7,
@@ -93,57 +93,57 @@ def special_masks() -> dict[str, np.ndarray]:
         "high": np.indices((130, 37)).sum(axis=0) % 50 < 20,
         "numbers of six digits": np.indices((370, 371)).sum(axis=0) % 9 < 4,
     }
-    for name, place in corners.items():
+    for name, position in corners.items():
         masks[name] = np.zeros((101, 101), bool)
-        masks[name][place] = True
+        masks[name][position] = True
     return masks
 
 
 @pytest.mark.parametrize(("name", "mask"), special_masks().items())
 def test_special_masks(name: str, mask: np.ndarray) -> None:
     (text,) = rle.encode(mask[None])
-    assert text == by_loop(mask) == by_coco(mask)
+    assert text == reference_encode(mask) == coco_encode(mask)
     np.testing.assert_array_equal(rle.decode(text, mask.shape), mask)
     rle.parse(text, mask.shape, canonical=True)
 
 
-def test_known_text() -> None:
+def test_known_encoding() -> None:
     mask = np.array([[1, 0, 1], [1, 0, 1], [0, 1, 1]], np.uint8)
     assert rle.encode(mask[None]) == ["1 2 6 4"]
     assert rle.encode(np.zeros((0, 101, 101), bool)) == []
 
 
 def test_numbers_of_every_length() -> None:
-    """Around each power of ten, and at random below the largest tile."""
-    near = [10**power + step for power in range(9) for step in (-1, 0, 1)]
-    numbers = [*range(1, 12_000), *np.random.default_rng(0).integers(1, rle_kernels.MAX_PIXELS, 3000).tolist(), *near]
+    """Test numbers around each power of ten, and random ones up to the largest tile."""
+    powers = [10**power + step for power in range(9) for step in (-1, 0, 1)]
+    numbers = [*range(1, 12_000), *np.random.default_rng(0).integers(1, rle_kernels.MAX_PIXELS, 3000).tolist(), *powers]
     out = np.zeros(20, np.uint8)
     for number in numbers:
         if not 1 <= number <= rle_kernels.MAX_PIXELS:
             continue
-        used = int(rle_kernels.write_number(np.uint64(number), out, np.uint64(3)))
-        assert out[3:used].tobytes() == f"{number} ".encode()
+        end = int(rle_kernels.write_number(np.uint64(number), out, np.uint64(3)))
+        assert out[3:end].tobytes() == f"{number} ".encode()
 
 
-def test_a_tile_of_too_many_pixels() -> None:
+def test_too_many_pixels() -> None:
     with pytest.raises(ValueError, match="tiles have 100000000 pixels; expected at most 99999999"):
         rle.encode(np.zeros((1, 10_000, 10_000), bool))
 
 
 @given(smooth_stacks())
 @settings(max_examples=60, deadline=None)
-def test_any_stack_like_the_loop_and_coco(stack: np.ndarray) -> None:
+def test_any_stack_matches_the_references(stack: np.ndarray) -> None:
     texts = rle.encode(stack)
     assert len(texts) == len(stack)
     for text, mask in zip(texts, stack, strict=True):
-        assert text == by_loop(mask) == by_coco(mask)
+        assert text == reference_encode(mask) == coco_encode(mask)
         np.testing.assert_array_equal(rle.decode(text, mask.shape), mask)
 
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=12)))
 @settings(max_examples=100, deadline=None)
 def test_any_nonzero_byte_is_salt(stack: np.ndarray) -> None:
-    assert rle.encode(stack) == [by_loop(mask) for mask in stack] == rle.encode(stack != 0)
+    assert rle.encode(stack) == [reference_encode(mask) for mask in stack] == rle.encode(stack != 0)
 
 
 @given(
@@ -153,14 +153,14 @@ def test_any_nonzero_byte_is_salt(stack: np.ndarray) -> None:
     st.integers(1, 3),
 )
 @settings(max_examples=100, deadline=None)
-def test_table_is_threshold_then_area_then_text(stack: np.ndarray, threshold: int, area: int, threads: int) -> None:
+def test_table_applies_threshold_and_min_area(stack: np.ndarray, threshold: int, area: int, threads: int) -> None:
     masks = [mask if mask.sum() >= area else np.zeros_like(mask) for mask in stack >= threshold]
     ids = [f"tile{k}" * (k + 1) for k in range(len(stack))]
-    rows = "".join(f"{name},{by_loop(mask)}\n" for name, mask in zip(ids, masks, strict=True))
+    rows = "".join(f"{name},{reference_encode(mask)}\n" for name, mask in zip(ids, masks, strict=True))
     assert rle.encode_table(stack, ids, threshold, area, threads).decode() == rows
 
 
-def test_smallest_area_that_stays() -> None:
+def test_minimum_area_is_inclusive() -> None:
     tile = np.zeros((1, 101, 101), np.uint8)
     tile[0, 20:30, 40:50] = 200
     kept, dropped = (rle.encode_table(tile, ["a"], 200, area) for area in (100, 101))
@@ -170,29 +170,29 @@ def test_smallest_area_that_stays() -> None:
     assert rle.encode_table(tile, ["a"], 0, 10_202) == b"a,\n"
 
 
-def test_threads_and_full_buffers_change_nothing() -> None:
+def test_threads_and_full_buffers_do_not_change_texts() -> None:
     rows, columns = np.indices((101, 101))
     board = np.broadcast_to((rows + columns) % 2, (1700, 101, 101)).astype(bool)
-    text = by_loop(board[0])
-    assert len(text) * len(board) > 8 * rle.BUFFER
-    assert len(board) * rows.size > 2 * rle.PIECE
+    text = reference_encode(board[0])
+    assert len(text) * len(board) > 8 * rle.BUFFER_BYTES
+    assert len(board) * rows.size > 2 * rle.CHUNK_BYTES
     assert rle.encode(board, 1) == rle.encode(board, 3) == [text] * len(board)
 
 
-def test_layout_of_the_array_changes_nothing() -> None:
+def test_memory_layout_does_not_change_texts() -> None:
     stack = np.random.default_rng(3).integers(0, 2, (5, 30, 40), dtype=np.uint8)
     texts = rle.encode(stack)
     assert rle.encode(np.asfortranarray(stack)) == texts
     assert rle.encode(stack[::-1])[::-1] == texts
-    frozen = stack.copy()
-    frozen.flags.writeable = False
-    assert rle.encode(frozen) == texts
+    read_only = stack.copy()
+    read_only.flags.writeable = False
+    assert rle.encode(read_only) == texts
     assert rle_kernels.write_rows.signatures and len(rle_kernels.write_rows.signatures) == 1, (
-        "a second kind of input compiles again"
+        "the kernel is compiled for one signature only"
     )
 
 
-def test_ids_as_array_of_bytes_or_text() -> None:
+def test_ids_as_list_or_array() -> None:
     stack = np.eye(3, dtype=np.uint8)[None].repeat(2, axis=0)
     rows = b"one,1 1 5 1 9 1\nseventeen,1 1 5 1 9 1\n"
     for ids in (["one", "seventeen"], np.array([b"one", b"seventeen"]), np.array(["one", "seventeen"])):
@@ -201,14 +201,14 @@ def test_ids_as_array_of_bytes_or_text() -> None:
 
 
 @pytest.mark.parametrize("name", ["a,b", 'a"b', "a\nb", "a\rb", ""])
-def test_id_that_csv_would_quote(name: str) -> None:
+def test_ids_that_need_quoting(name: str) -> None:
     with pytest.raises(UserError, match=re.escape(repr(name))):
         rle.encode_table(np.zeros((2, 2, 2), np.uint8), ["fine", name], 1)
 
 
-def test_wrong_arguments() -> None:
+def test_invalid_arguments() -> None:
     tiles = np.zeros((2, 3, 3), np.uint8)
-    for wrong, ids, threshold in [
+    for stack, ids, threshold in [
         (tiles, ["a"], 1),
         (tiles, ["a", "b", "c"], 1),
         (tiles, [], 1),
@@ -219,62 +219,62 @@ def test_wrong_arguments() -> None:
         (tiles[:, :0], ["a", "b"], 1),
     ]:
         with pytest.raises(ValueError, match=r"expected|ids for"):
-            rle.encode_table(wrong, ids, threshold)
+            rle.encode_table(stack, ids, threshold)
 
 
 MALFORMED = {
     "1": "has 1 numbers, the last '1'; expected pairs",
     "1 2 9": "has 3 numbers, the last '9'; expected pairs",
-    "0 3": "token 1 of run-length text, '0', is not a start: it must be positive",
-    "000 3": "token 1 of run-length text, '000', is not a start: it must be positive",
-    "-4 3": "token 1 of run-length text, '-4', is not a start: it must be positive",
-    "4 0": "token 2 of run-length text, '0', is not a length: it must be positive",
-    "4 -3": "token 2 of run-length text, '-3', is not a length: it must be positive",
-    "1.0 3": "token 1 of run-length text, '1.0', is not a start: expected plain digits",
-    "1 +3": "token 2 of run-length text, '+3', is not a length: expected plain digits",
-    "1_0 3": "token 1 of run-length text, '1_0', is not a start: expected plain digits",
-    "1 3 nan 2": "token 3 of run-length text, 'nan', is not a start: expected plain digits",
-    "1 3 - 2": "token 3 of run-length text, '-', is not a start: expected plain digits",
+    "0 3": "token 1 of the RLE, '0', is not a start: it must be positive",
+    "000 3": "token 1 of the RLE, '000', is not a start: it must be positive",
+    "-4 3": "token 1 of the RLE, '-4', is not a start: it must be positive",
+    "4 0": "token 2 of the RLE, '0', is not a length: it must be positive",
+    "4 -3": "token 2 of the RLE, '-3', is not a length: it must be positive",
+    "1.0 3": "token 1 of the RLE, '1.0', is not a start: expected plain digits",
+    "1 +3": "token 2 of the RLE, '+3', is not a length: expected plain digits",
+    "1_0 3": "token 1 of the RLE, '1_0', is not a start: expected plain digits",
+    "1 3 nan 2": "token 3 of the RLE, 'nan', is not a start: expected plain digits",
+    "1 3 - 2": "token 3 of the RLE, '-', is not a start: expected plain digits",
     "1,3": "has 1 numbers, the last '1,3'; expected pairs",
     "\uff11 3": "has the character '\uff11' (U+FF11); expected digits and spaces",
     "1\u00a03": "has the character '\\xa0' (U+00A0); expected digits and spaces",
-    "1 3 3 2": "run '3 2' (token 3 of run-length text) overlaps the run '1 3' that it follows",
-    "7 3 1 2": "run '1 2' (token 3 of run-length text) begins before the run '7 3' that it follows; sort the runs",
-    "7 3 7 3": "run '7 3' (token 3 of run-length text) overlaps the run '7 3' that it follows",
-    "20 2": "run '20 2' (token 1 of run-length text) ends past the last pixel, 20, of a tile of 4 x 5",
-    "21 1": "run '21 1' (token 1 of run-length text) ends past the last pixel, 20, of a tile of 4 x 5",
+    "1 3 3 2": "run '3 2' (token 3 of the RLE) overlaps the previous run '1 3'",
+    "7 3 1 2": "run '1 2' (token 3 of the RLE) begins before the previous run '7 3'; sort the runs",
+    "7 3 7 3": "run '7 3' (token 3 of the RLE) overlaps the previous run '7 3'",
+    "20 2": "run '20 2' (token 1 of the RLE) ends past the last pixel, 20, of a tile of 4 x 5",
+    "21 1": "run '21 1' (token 1 of the RLE) ends past the last pixel, 20, of a tile of 4 x 5",
     "1 999999999999999999": "ends past the last pixel, 20,",
-    "1 9999999999999999999": "is a length beyond any tile",
-    "1 " + "9" * 5000: "token 2 of run-length text, '999999999999999999999...', is a length beyond any tile",
+    "1 9999999999999999999": "is a length larger than any tile",
+    "1 " + "9" * 5000: "token 2 of the RLE, '999999999999999999999...', is a length larger than any tile",
 }
 
 
-@pytest.mark.parametrize(("text", "sentence"), MALFORMED.items(), ids=lambda text: repr(text[:20]))
-def test_malformed_text_has_its_sentence(text: str, sentence: str) -> None:
+@pytest.mark.parametrize(("text", "message"), MALFORMED.items(), ids=lambda text: repr(text[:20]))
+def test_malformed_text(text: str, message: str) -> None:
     for canonical in (False, True):
-        with pytest.raises(rle.RleError, match=re.escape(sentence)):
+        with pytest.raises(rle.RleError, match=re.escape(message)):
             rle.parse(text, (4, 5), canonical)
     with pytest.raises(UserError):
         rle.decode(text, (4, 5))
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "message"),
     {
-        "1 3 4 2": "run '4 2' (token 3 of run-length text) touches the run '1 3' that it follows; expected one run",
-        "1  3": "something other than one space between two numbers",
-        " 1 3": "a space at an end",
-        "1 3\n": "a space at an end",
-        "01 3": "token 1 of run-length text, '01', has a leading zero",
+        "1 3 4 2": "run '4 2' (token 3 of the RLE) is adjacent to the previous run '1 3'; expected one run",
+        "1  3": "other than one space between two numbers",
+        " 1 3": "a leading or trailing space",
+        "1 3\n": "a leading or trailing space",
+        "01 3": "token 1 of the RLE, '01', has a leading zero",
     }.items(),
 )
-def test_legal_but_not_canonical(text: str, sentence: str) -> None:
+def test_valid_but_not_canonical(text: str, message: str) -> None:
     assert rle.decode(text, (4, 5)).sum() in (3, 5)
-    with pytest.raises(rle.RleError, match=re.escape(sentence)):
+    with pytest.raises(rle.RleError, match=re.escape(message)):
         rle.parse(text, (4, 5), canonical=True)
 
 
-def test_parsed_runs() -> None:
+def test_parse_returns_runs() -> None:
     np.testing.assert_array_equal(rle.parse("1 3 10 11", (4, 5), canonical=True), [[1, 3], [10, 11]])
     assert rle.parse("", canonical=True).shape == (0, 2)
     assert rle.parse(" \t").dtype == np.int64
@@ -282,7 +282,7 @@ def test_parsed_runs() -> None:
 
 @given(st.text(alphabet="0123456789 +-._", max_size=12))
 @settings(max_examples=300, deadline=None)
-def test_what_parses_encodes_back(text: str) -> None:
+def test_canonical_text_round_trips(text: str) -> None:
     try:
         rle.parse(text, (9, 9), canonical=True)
     except rle.RleError:
@@ -291,7 +291,7 @@ def test_what_parses_encodes_back(text: str) -> None:
 
 
 @pytest.mark.skipif("TGS_DATA" not in os.environ, reason="set TGS_DATA to a folder with Kaggle's train.zip, train.csv")
-def test_real_masks_encode_to_the_published_table() -> None:
+def test_real_masks_encode_to_train_csv() -> None:
     cv2 = pytest.importorskip("cv2")
     folder = Path(os.environ["TGS_DATA"])
     with (folder / "train.csv").open(newline="") as file:

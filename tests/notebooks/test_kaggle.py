@@ -1,4 +1,4 @@
-"""The notebook for Kaggle, executed with an embedded dataset where Kaggle mounts the competition's data."""
+"""The Kaggle notebook, executed with a synthetic dataset in place of the mounted competition data."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from helpers.datasets import make_dataset
 from nbclient import NotebookClient
 
 NOTEBOOK = workflow_runner.ROOT / "notebooks" / "kaggle.ipynb"
-# Stands in for pip: everything is installed here, and what would be is written down.
+# A fake pip that writes down its arguments: everything is already installed.
 PIP = "import json, sys\nopen({!r}, 'w').write(json.dumps(sys.argv[1:]))\n"
 
 
-def test_it_is_committed_without_output() -> None:
+def test_the_notebook_is_committed_without_outputs() -> None:
     cells = [cell for cell in nbformat.read(NOTEBOOK, 4).cells if cell.cell_type == "code"]
     assert cells and not any(cell.outputs or cell.execution_count for cell in cells)
 
 
 @pytest.mark.slow
-def test_it_leaves_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "kaggle"
-    (place / "working").mkdir(parents=True)
-    dataset = make_dataset(place / "input/competitions/tgs-salt-identification-challenge", 24, 8, 32)
+def test_the_notebook_writes_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kaggle = tmp_path / "kaggle"
+    (kaggle / "working").mkdir(parents=True)
+    dataset = make_dataset(kaggle / "input/competitions/tgs-salt-identification-challenge", 24, 8, 32)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(workflow_runner.tiny()))
-    (tmp_path / "stand-in").mkdir()
-    (tmp_path / "stand-in/pip.py").write_text(PIP.format(str(tmp_path / "pip.json")))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stand-in"))
-    monkeypatch.setenv("HOME", str(tmp_path))  # nothing of this machine's user
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake/pip.py").write_text(PIP.format(str(tmp_path / "pip.json")))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
+    monkeypatch.setenv("HOME", str(tmp_path))  # no settings of this machine's user
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     notebook = nbformat.read(NOTEBOOK, 4)
     for before, after in (
-        ('"/kaggle/', f'"{place}/'),
+        ('"/kaggle/', f'"{kaggle}/'),
         ('"https://github.com/you/tgs-salt"', repr(f"file://{workflow_runner.ROOT}")),
         ("PRESETS = []", f"PRESETS = [{str(tmp_path / 'tiny.yaml')!r}]"),
     ):
@@ -49,9 +49,9 @@ def test_it_leaves_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         env=dict(os.environ)
     )
 
-    checkout = place / "working/tgs-salt"
+    checkout = kaggle / "working/tgs-salt"
     assert json.loads((tmp_path / "pip.json").read_text()) == ["install", "--quiet", str(checkout)]
-    submission = pd.read_csv(place / "working/submission.csv", keep_default_na=False)
+    submission = pd.read_csv(kaggle / "working/submission.csv", keep_default_na=False)
     assert list(submission["id"]) == list(pd.read_csv(dataset / "sample_submission.csv")["id"])
     (score,) = notebook.cells[-1].outputs
     decision = json.loads((checkout / "results/kaggle/threshold.json").read_text())

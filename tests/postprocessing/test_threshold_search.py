@@ -1,4 +1,4 @@
-"""The search against trying every pair by hand, and the cross-fitted score against leaving folds out one by one."""
+"""Compare the search with all pairs, and the cross-fitted score with leaving out the splits one by one."""
 
 from __future__ import annotations
 
@@ -12,99 +12,106 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tgs_salt.errors import UserError
-from tgs_salt.postprocessing.threshold import search
-from tgs_salt.postprocessing.threshold_search import ThresholdChoice, choose, cross_fit
+from tgs_salt.kernels import threshold_table
+from tgs_salt.postprocessing.threshold_search import IntOrSearch, ThresholdChoice, choose_threshold, cross_fit
 
 
-def tenths(predicted: set[int], truth: set[int]) -> int:
-    """Ten times the competition's score of one tile, pixels as sets: how many of 0.50, 0.55, ... the IoU exceeds."""
-    if not truth or not predicted:
-        return 10 if truth == predicted else 0
-    iou = Fraction(len(predicted & truth), len(predicted | truth))
+def search(
+    probabilities: np.ndarray, masks: np.ndarray, threshold: IntOrSearch = "search", min_area: IntOrSearch = "search"
+) -> ThresholdChoice:
+    """Choose the best pair on all tiles."""
+    table = threshold_table.score_table(threshold_table.histograms(probabilities, masks))
+    return choose_threshold(table, len(masks), threshold, min_area)
+
+
+def tile_tenths(predicted: set[int], true: set[int]) -> int:
+    """Return ten times the score of a tile, given as sets of pixels: how many of 0.50, 0.55, ... the IoU exceeds."""
+    if not true or not predicted:
+        return 10 if true == predicted else 0
+    iou = Fraction(len(predicted & true), len(predicted | true))
     return sum(iou > Fraction(k, 20) for k in range(10, 20))
 
 
-def total(probabilities: np.ndarray, truth: np.ndarray, threshold: int, min_area: int) -> int:
-    """Tenths of score, summed over tiles, by the words of the rule."""
-    score = 0
-    for tile, mask in zip(probabilities, truth, strict=True):
+def total_tenths(probabilities: np.ndarray, masks: np.ndarray, threshold: int, min_area: int) -> int:
+    """Return tenths of score, summed over tiles, by the definition."""
+    total = 0
+    for tile, mask in zip(probabilities, masks, strict=True):
         salt = {k for k, byte in enumerate(tile.ravel().tolist()) if byte >= threshold}
         if len(salt) < min_area:
             salt = set()
-        score += tenths(salt, {k for k, true in enumerate(mask.ravel().tolist()) if true})
-    return score
+        total += tile_tenths(salt, {k for k, true in enumerate(mask.ravel().tolist()) if true})
+    return total
 
 
 def brute_force(
-    probabilities: np.ndarray, truth: np.ndarray, levels: list[int], areas: list[int]
+    probabilities: np.ndarray, masks: np.ndarray, thresholds: list[int], areas: list[int]
 ) -> tuple[int, int, int]:
-    """The best sum, and of the pairs that reach it: the smallest area, then the middle of the longest run."""
-    known: dict[tuple[int, int], int] = {}
-    # Between two neighbouring bytes of the tiles, all thresholds mark the same pixels.
-    steps = np.unique(probabilities)
-    for level in levels:
-        like = int(np.searchsorted(steps, level))
+    """Return the best sum, and of its pairs the smallest area with the middle of the longest run of thresholds."""
+    cached: dict[tuple[int, int], int] = {}
+    # Thresholds between two consecutive bytes of the tiles give the same masks.
+    values = np.unique(probabilities)
+    for threshold in thresholds:
+        index = int(np.searchsorted(values, threshold))
         for area in areas:
-            if (like, area) not in known:
-                known[like, area] = total(probabilities, truth, level, area)
-    sums = {(level, area): known[int(np.searchsorted(steps, level)), area] for level in levels for area in areas}
+            if (index, area) not in cached:
+                cached[index, area] = total_tenths(probabilities, masks, threshold, area)
+    sums = {
+        (threshold, area): cached[int(np.searchsorted(values, threshold)), area]
+        for threshold in thresholds
+        for area in areas
+    }
     best = max(sums.values())
     area = min(area for (_, area), value in sums.items() if value == best)
     runs = [
-        [level for level, _ in run]
-        for good, run in groupby([(level, sums[level, area] == best) for level in levels], key=lambda pair: pair[1])
-        if good
+        [threshold for threshold, _ in run]
+        for is_best, run in groupby(
+            [(threshold, sums[threshold, area] == best) for threshold in thresholds], key=lambda pair: pair[1]
+        )
+        if is_best
     ]
-    longest = max(runs, key=len)  # the first of several
-    middles = (
-        longest[len(longest) // 2 - 1 : len(longest) // 2 + 1]
-        if len(longest) % 2 == 0
-        else [longest[len(longest) // 2]]
-    )
-    return best, min(middles), area
+    longest = max(runs, key=len)  # the first one of equal length
+    return best, longest[(len(longest) - 1) // 2], area
 
 
 @st.composite
-def stacks(draw: st.DrawFn, least: int = 1, most: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    count = draw(st.integers(least, most))
+def stacks(draw: st.DrawFn, min_count: int = 1, max_count: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Draw probabilities, some of which agree with the masks, and masks."""
+    count = draw(st.integers(min_count, max_count))
     height, width = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     byte = draw(st.sampled_from([st.integers(0, 255), st.sampled_from([0, 1, 127, 128, 254, 255])]))
-    cells = count * height * width
-    probabilities = np.array(draw(st.lists(byte, min_size=cells, max_size=cells)), np.uint8)
-    truth = np.array(draw(st.lists(st.booleans(), min_size=cells, max_size=cells)))
+    size = count * height * width
+    probabilities = np.array(draw(st.lists(byte, min_size=size, max_size=size)), np.uint8)
+    masks = np.array(draw(st.lists(st.booleans(), min_size=size, max_size=size)))
     if draw(st.booleans()):
-        probabilities = np.where(truth, np.maximum(probabilities, 100), probabilities).astype(np.uint8)
+        probabilities = np.where(masks, np.maximum(probabilities, 100), probabilities).astype(np.uint8)
     shape = count, height, width
-    return probabilities.reshape(shape), truth.reshape(shape)
+    return probabilities.reshape(shape), masks.reshape(shape)
 
 
 @settings(max_examples=80, deadline=None)
 @given(stacks())
-def test_search_is_trying_every_pair(stack: tuple[np.ndarray, np.ndarray]) -> None:
-    probabilities, truth = stack
-    pixels = truth[0].size
-    best, threshold, area = brute_force(probabilities, truth, list(range(256)), list(range(pixels + 1)))
-    found = search(probabilities, truth)
-    assert (found.threshold, found.min_area) == (threshold, area)
-    assert found.score == best / (10 * len(truth))
-    assert total(probabilities, truth, found.threshold, found.min_area) == best
+def test_search_matches_brute_force(stack: tuple[np.ndarray, np.ndarray]) -> None:
+    probabilities, masks = stack
+    areas = list(range(masks[0].size + 1))
+    best, threshold, min_area = brute_force(probabilities, masks, list(range(256)), areas)
+    choice = search(probabilities, masks)
+    assert choice == ThresholdChoice(best / (10 * len(masks)), threshold, min_area)
+    assert total_tenths(probabilities, masks, threshold, min_area) == best
 
 
 @settings(max_examples=40, deadline=None)
 @given(stacks(), st.integers(0, 255), st.integers(0, 9))
-def test_what_is_fixed_is_not_searched(stack: tuple[np.ndarray, np.ndarray], level: int, area: int) -> None:
-    probabilities, truth = stack
-    pixels = truth[0].size
-    area = min(area, pixels)
-    every_level, every_area = list(range(256)), list(range(pixels + 1))
-    for fixed, levels, areas in (
-        ((level, "search"), [level], every_area),
-        (("search", area), every_level, [area]),
-        ((level, area), [level], [area]),
+def test_fixed_values_are_not_searched(stack: tuple[np.ndarray, np.ndarray], threshold: int, min_area: int) -> None:
+    probabilities, masks = stack
+    min_area = min(min_area, masks[0].size)
+    all_thresholds, all_areas = list(range(256)), list(range(masks[0].size + 1))
+    for fixed, thresholds, areas in (
+        ((threshold, "search"), [threshold], all_areas),
+        (("search", min_area), all_thresholds, [min_area]),
+        ((threshold, min_area), [threshold], [min_area]),
     ):
-        found = search(probabilities, truth, *fixed)
-        best, threshold, min_area = brute_force(probabilities, truth, levels, areas)
-        assert (found.score, found.threshold, found.min_area) == (best / (10 * len(truth)), threshold, min_area)
+        best, *pair = brute_force(probabilities, masks, thresholds, areas)
+        assert search(probabilities, masks, *fixed) == ThresholdChoice(best / (10 * len(masks)), *pair)
 
 
 @pytest.mark.parametrize(
@@ -119,72 +126,71 @@ def test_what_is_fixed_is_not_searched(stack: tuple[np.ndarray, np.ndarray], lev
         ({(253, 0), (254, 0), (255, 0)}, (254, 0)),
         ({(100, 0), (7, 3), (8, 3), (9, 3)}, (100, 0)),
         ({(7, 3), (8, 3), (9, 3), (1, 4), (2, 4), (3, 4), (4, 4)}, (8, 3)),
-        ({(level, area) for level in range(256) for area in range(5)}, (127, 0)),
+        ({(threshold, area) for threshold in range(256) for area in range(5)}, (127, 0)),
     ],
 )
 def test_ties(best: set[tuple[int, int]], expected: tuple[int, int]) -> None:
-    """The smallest minimum area, and at it the lower middle of the longest run of thresholds, the first of such."""
+    """The smallest minimum area wins, then the lower middle of the first longest run of thresholds."""
     table = np.zeros((256, 5), np.int64)
-    for level, area in best:
-        table[level, area] = 70
-    assert choose(table, 10) == ThresholdChoice(0.7, *expected)
+    for threshold, area in best:
+        table[threshold, area] = 70
+    assert choose_threshold(table, 10) == ThresholdChoice(0.7, *expected)
 
 
-def test_a_minimum_area_beyond_the_tile() -> None:
-    """More pixels than there are: as many as there are."""
+def test_minimum_area_is_limited_to_the_tile() -> None:
     table = np.zeros((256, 5), np.int64)
     table[7, 4] = 10
-    assert choose(table, 1, "search", 1000) == ThresholdChoice(1.0, 7, 4)
+    assert choose_threshold(table, 1, "search", 1000) == ThresholdChoice(1.0, 7, 4)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_cross_fitting_is_leaving_out_one_part_after_the_other(data: st.DataObject) -> None:
-    probabilities, truth = data.draw(stacks(4, 9))
-    names = data.draw(st.sampled_from([[0, 1], [0, 1, 2], [1, 4]]))
-    part = np.array([names[k % len(names)] for k in range(len(truth))])
-    levels, areas = list(range(256)), list(range(truth[0].size + 1))
+def test_cross_fit_leaves_out_each_split(data: st.DataObject) -> None:
+    probabilities, masks = data.draw(stacks(4, 9))
+    splits = data.draw(st.sampled_from([[0, 1], [0, 1, 2], [1, 4]]))
+    split_of = np.array([splits[k % len(splits)] for k in range(len(masks))])
+    thresholds, areas = list(range(256)), list(range(masks[0].size + 1))
 
-    by_part, reached = {}, 0
-    for name in names:
-        out, rest = part == name, part != name
-        _, threshold, area = brute_force(probabilities[rest], truth[rest], levels, areas)
-        own = total(probabilities[out], truth[out], threshold, area)
-        by_part[name] = own / (10 * int(out.sum()))
-        reached += own
-    choice, fitted, table = cross_fit(probabilities, truth, part)
+    by_split, total = {}, 0
+    for split in splits:
+        own, rest = split_of == split, split_of != split
+        _, threshold, min_area = brute_force(probabilities[rest], masks[rest], thresholds, areas)
+        tenths = total_tenths(probabilities[own], masks[own], threshold, min_area)
+        by_split[split] = tenths / (10 * int(own.sum()))
+        total += tenths
+    choice, cross_fitted, table = cross_fit(probabilities, masks, split_of)
 
-    assert fitted.by_part == by_part
-    assert fitted.score == reached / (10 * len(truth))
-    best, threshold, area = brute_force(probabilities, truth, levels, areas)
-    assert choice == ThresholdChoice(best / (10 * len(truth)), threshold, area)
-    assert table.shape == (256, truth[0].size + 1) and table.max() == best
-    assert fitted.score <= choice.score, "what is chosen on the tiles themselves can only look better"
-    level, size = data.draw(st.integers(0, 255)), data.draw(st.sampled_from(areas))
-    assert table[level, size] == total(probabilities, truth, level, size)
+    assert cross_fitted.by_split == by_split
+    assert cross_fitted.score == total / (10 * len(masks))
+    best, *pair = brute_force(probabilities, masks, thresholds, areas)
+    assert choice == ThresholdChoice(best / (10 * len(masks)), *pair)
+    assert table.shape == (256, masks[0].size + 1) and table.max() == best
+    assert cross_fitted.score <= choice.score
+    threshold, min_area = data.draw(st.integers(0, 255)), data.draw(st.sampled_from(areas))
+    assert table[threshold, min_area] == total_tenths(probabilities, masks, threshold, min_area)
 
 
-def test_cross_fitting_with_a_fixed_pair_is_its_score() -> None:
+def test_cross_fitted_score_of_a_fixed_pair() -> None:
     rng = np.random.default_rng(0)
-    probabilities, truth = rng.integers(0, 256, (9, 3, 3)).astype(np.uint8), rng.random((9, 3, 3)) < 0.5
-    part = np.arange(9) % 3
-    choice, fitted, _ = cross_fit(probabilities, truth, part, 60, 2)
-    assert fitted.score == choice.score == total(probabilities, truth, 60, 2) / 90
-    for name in range(3):
-        out = part == name
-        assert fitted.by_part[name] == total(probabilities[out], truth[out], 60, 2) / 30
+    probabilities, masks = rng.integers(0, 256, (9, 3, 3)).astype(np.uint8), rng.random((9, 3, 3)) < 0.5
+    split_of = np.arange(9) % 3
+    choice, cross_fitted, _ = cross_fit(probabilities, masks, split_of, 60, 2)
+    assert cross_fitted.score == choice.score == total_tenths(probabilities, masks, 60, 2) / 90
+    for split in range(3):
+        own = split_of == split
+        assert cross_fitted.by_split[split] == total_tenths(probabilities[own], masks[own], 60, 2) / 30
 
 
-def test_threads_change_nothing() -> None:
+def test_threads_do_not_change_results() -> None:
     rng = np.random.default_rng(1)
-    truth = rng.random((40, 11, 11)) < 0.3
-    probabilities = np.clip(truth * 90 + rng.integers(0, 166, truth.shape), 0, 255).astype(np.uint8)
-    one, four = (cross_fit(probabilities, truth, np.arange(40) % 4, threads=threads) for threads in (1, 4))
+    masks = rng.random((40, 11, 11)) < 0.3
+    probabilities = np.clip(masks * 90 + rng.integers(0, 166, masks.shape), 0, 255).astype(np.uint8)
+    one, four = (cross_fit(probabilities, masks, np.arange(40) % 4, threads=threads) for threads in (1, 4))
     assert one[:2] == four[:2] and np.array_equal(one[2], four[2])
 
 
 @pytest.mark.parametrize("shapes", [((0, 3, 3), (0, 3, 3)), ((2, 3, 3), (3, 3, 3)), ((2, 3, 3), (2, 3, 4))])
-def test_nothing_to_search(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    sentence = f"threshold: probabilities {shapes[0]} and masks {shapes[1]} have to be alike, and some."
-    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
-        search(np.zeros(shapes[0], np.uint8), np.zeros(shapes[1], bool))
+def test_empty_or_unequal_shapes(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    message = f"must have the same, non-empty shape; got {shapes[0]} and {shapes[1]}."
+    with pytest.raises(UserError, match=f"^threshold: probabilities and masks {re.escape(message)}$"):
+        cross_fit(np.zeros(shapes[0], np.uint8), np.zeros(shapes[1], bool), np.zeros(shapes[1][0], int))

@@ -1,4 +1,4 @@
-"""A folder with one of everything that a command reads, built once and copied for each test."""
+"""A folder with every kind of input file, created once per session and copied for each test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from helpers.experiments import make_experiment
 from tgs_salt import files
 from tgs_salt.inference.bundle import export
 from tgs_salt.models.model_file import save_model
-from tgs_salt.models.tile_model import build
+from tgs_salt.models.tile_model import build_model
 from tgs_salt.settings import Model, Predict
 
 SIDE = 24
@@ -26,18 +26,18 @@ MODEL = Model(architecture="article", threads=1, epochs=1)
 
 
 @pytest.fixture(scope="session")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An experiment with a model that was never trained, its bundle, pictures, and a dataset in Kaggle's layout."""
+def all_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with an experiment, an untrained model, its bundle, images, and a dataset in Kaggle's layout."""
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("everything") / "experiment"
+    folder = tmp_path_factory.mktemp("inputs") / "experiment"
     make_experiment(folder, train=30, test=10, side=SIDE, models=["only"])
     ids = [line.split(",")[0] for line in (folder / "folds.csv").read_text().splitlines()[1:]]
-    fold_of = np.loadtxt(folder / "folds.csv", delimiter=",", skiprows=1, usecols=3, dtype=int)
+    folds = np.loadtxt(folder / "folds.csv", delimiter=",", skiprows=1, usecols=3, dtype=int)
     torch.manual_seed(0)
-    held_out = [tile for tile, fold in zip(ids, fold_of, strict=True) if fold == 0]
+    held_out = [tile for tile, fold in zip(ids, folds, strict=True) if fold == 0]
     fold_hash = files.digest("\n".join(held_out))[:16]
-    save_model(folder / "models/only/fold0/model.pt", build(MODEL, SIDE).state_dict(), MODEL, SIDE, 0, fold_hash)
-    # One network has to do: each test copies it.
+    save_model(folder / "models/only/fold0/model.pt", build_model(MODEL, SIDE).state_dict(), MODEL, SIDE, 0, fold_hash)
+    # Only fold 0 has a model file, because each test copies the folder.
     (folder / "ensemble/weights.json").write_text(json.dumps({"weights": {"only": 1}, "folds": [0]}))
     export(folder, Predict(), folder / "bundle.zip")
     rows = (folder / "submission.csv").read_text().splitlines()[1:]
@@ -56,11 +56,11 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of it all, and the working folder, for one test."""
-    folder = shutil.copytree(everything, tmp_path / "place")
+def workdir(all_inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Copy all inputs for one test and make the copy the working directory."""
+    folder = shutil.copytree(all_inputs, tmp_path / "workdir")
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("GLIBC_TUNABLES", "")  # else a command for a CPU replaces its process
+    monkeypatch.setenv("GLIBC_TUNABLES", "")  # otherwise a CPU command re-executes its process, here pytest
     yield folder
-    monkeypatch.undo()  # out of the folder
+    monkeypatch.undo()  # leaves the folder before it is removed
     shutil.rmtree(folder)

@@ -1,16 +1,16 @@
-"""What lies in a folder, so that two runs can be compared."""
+"""The digests of all files in a folder, to compare two runs."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-# Times of clocks, and what holds some of them.
+# Files that contain times.
 VARYING = (".log", "timing.json", "report.html")
 
 
-def contents(folder: Path) -> dict[str, str]:
-    """Every file below `folder`, by its path and digest."""
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file in `folder` by its relative path."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -19,8 +19,8 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def results(folder: Path) -> dict[str, str]:
-    """What runs of Snakemake in `folder` have made, and what has to be the same in each of them."""
-    found = {
-        f"{place}/{name}": seen for place in ("data", "results") for name, seen in contents(folder / place).items()
+    """Return the digests of the files in data/ and results/ that must be equal in every run."""
+    digests = {
+        f"{name}/{path}": digest for name in ("data", "results") for path, digest in file_digests(folder / name).items()
     }
-    return {name: seen for name, seen in found.items() if not name.endswith(VARYING)}
+    return {path: digest for path, digest in digests.items() if not path.endswith(VARYING)}

@@ -1,10 +1,12 @@
-# ruff: noqa: E402 (the environment comes before what reads it)
-"""Crash a command at every moment at which it touches the disk, and run it again.
+# ruff: noqa: E402 (the environment must be set before the imports)
+"""Crash a command at each of its disk operations, then run it again.
 
-    python tests/reliability/crash.py WORK kill|full [names...]    one JSON line a command; names as in lines.py
+    python tests/reliability/crash.py WORK kill|full [names...]    one JSON line per command
 
-A child of this process, which has imported everything once, runs the command and is crashed at one moment; a second
-child runs the same command undisturbed. `disk.py` tells what a moment and a crash are.
+`command_lines.py` has the names of the commands; without names, all of them are crashed.
+
+This process imports the package once. A forked child runs the command and crashes at one operation; a second child
+runs the same command to its end. `disk.py` defines operations and crashes.
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1", GLIBC_TUNABLES="gl
 sys.path[:0] = [str(Path(__file__).parents[2] / "src"), str(Path(__file__).parents[1])]
 
 import numpy as np
-from reliability import client, lines
-from reliability.contents import contents
+from reliability import fake_client
+from reliability.command_lines import SIDE, SLUG, command_lines
+from reliability.contents import file_digests
 from reliability.disk import Disk
 
-from tgs_salt.cli import main as command_line
+from tgs_salt import cli
 
 MODULES = (
     "postprocessing.ensemble", "inference.merge_shards", "postprocessing.threshold", "inference.predict",
@@ -37,34 +40,34 @@ MODULES = (
 
 
 def run(
-    folder: Path, words: list[str], at: int | None = None, how: str = "kill", list_to: Path | None = None
+    folder: Path, arguments: list[str], at: int | None = None, how: str = "kill", operations_file: Path | None = None
 ) -> tuple[int, str]:
-    """Run a command in a child, crashed at moment `at`; how it ended (minus the signal's number), and what it said.
+    """Run a command in a child; return its exit code (or minus its signal) and its output.
 
-    Without `at` nothing happens to it; its moments then go to the file `list_to`.
+    The child crashes at operation `at`, if given. `operations_file` receives the list of its operations.
     """
-    said = folder.with_suffix(".said")
+    output = folder.with_suffix(".output")
     child = os.fork()
     if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said.read_text()
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), output.read_text()
     code = 99
     try:
-        with open(said, "w") as stream:
+        with open(output, "w") as stream:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
         os.chdir(folder)
-        sys.argv = ["tgs-salt", *words]
+        sys.argv = ["tgs-salt", *arguments]
         disk = Disk(folder, at, how)
-        if at is not None or list_to is not None:
-            disk.watch()
+        if at is not None or operations_file is not None:
+            disk.install()
         try:
-            command_line()
+            cli.main()
             code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        disk.busy = True
-        if list_to is not None:
-            list_to.write_text(json.dumps(disk.moments))
+        except SystemExit as exit_info:
+            code = int(exit_info.code or 0)
+        disk.paused = True
+        if operations_file is not None:
+            operations_file.write_text(json.dumps(disk.operations))
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()
@@ -72,110 +75,110 @@ def run(
     os._exit(code)
 
 
-def made(folder: Path) -> dict[str, str]:
-    """Every file by its digest, but for those that differ from run to run.
+def output_digests(folder: Path) -> dict[str, str]:
+    """Return the digest of every file in `folder`, except for those that differ from run to run.
 
-    A manifest is taken without its origin: of an archive that came just before the crash the next run only knows that
-    it was found.
+    The origin in a manifest is left out: after a crash, a complete archive is recorded as an existing one.
     """
-    found = {name: seen for name, seen in contents(folder).items() if Path(name).name != "timing.json"}
-    for name in found:
-        if Path(name).name == f"{lines.SLUG}.json":
+    digests = {name: digest for name, digest in file_digests(folder).items() if Path(name).name != "timing.json"}
+    for name in digests:
+        if Path(name).name == f"{SLUG}.json":
             manifest = json.loads((folder / name).read_text())
-            found[name] = json.dumps({key: manifest[key] for key in manifest if key not in ("origin", "client")})
-    return found
+            digests[name] = json.dumps({key: manifest[key] for key in manifest if key not in ("origin", "client")})
+    return digests
 
 
-def visible(found: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Of `made`, what a reader would take for a result."""
+def final_files(digests: dict[str, str]) -> dict[str, str]:
+    """Return the digests without temporary files and checkpoints."""
     return {
-        name: seen
-        for name, seen in found
-        if not name.endswith(".part") and not {"checkpoints", f".{lines.SLUG}.download"} & set(Path(name).parts)
+        name: digest
+        for name, digest in digests.items()
+        if not name.endswith(".part") and not {"checkpoints", f".{SLUG}.download"} & set(Path(name).parts)
     }
 
 
-class Attack:
-    """One command on what lies in `work/done`, crashed at each of its moments in copies of that folder."""
+class CrashTest:
+    """One command in copies of `work/done`, crashed at each of its disk operations."""
 
-    def __init__(self, work: Path, name: str, words: list[str], how: str) -> None:
-        self.work, self.name, self.words, self.how = work, name, words, how
-        self.before = made(work / "done")
+    def __init__(self, work: Path, name: str, arguments: list[str], how: str) -> None:
+        self.work, self.name, self.arguments, self.how = work, name, arguments, how
+        self.before = output_digests(work / "done")
         self.problems: list[str] = []
 
-    def carry_out(self) -> dict[str, Any]:
-        listing = self.work / "moments.json"
-        after = self.copy()
-        code, said = run(after, self.words, list_to=listing)
-        assert code == 0, said
-        moments, wanted = json.loads(listing.read_text()), made(after)
-        for at, moment in enumerate(moments, 1):
-            problems = list(self.crash(at, wanted))
-            self.problems += [f"{self.name}, {self.how} at {at} of {len(moments)} ({moment}): {p}" for p in problems]
-        return {"command": self.name, "how": self.how, "moments": moments, "problems": self.problems}
+    def run(self) -> dict[str, Any]:
+        """Return the name of the command, the crash, the operations and the problems."""
+        operations_file = self.work / "operations.json"
+        folder = self.copy()
+        code, output = run(folder, self.arguments, operations_file=operations_file)
+        assert code == 0, output
+        operations, expected = json.loads(operations_file.read_text()), output_digests(folder)
+        for at, operation in enumerate(operations, 1):
+            problems = list(self.crash(at, expected))
+            where = f"{self.name}, {self.how} at {at} of {len(operations)} ({operation})"
+            self.problems += [f"{where}: {problem}" for problem in problems]
+        return {"command": self.name, "how": self.how, "operations": operations, "problems": self.problems}
 
     def copy(self) -> Path:
-        """A fresh copy of the folder, of one name (which the report says), and a Kaggle to which nothing was sent."""
+        """Return a fresh copy of the folder (always the same name: the report shows it) and reset the submissions."""
         copy = self.work / "copy"
         shutil.rmtree(copy, ignore_errors=True)
-        (self.work / "listed.json").unlink(missing_ok=True)
+        (self.work / "submissions.json").unlink(missing_ok=True)
         return Path(shutil.copytree(self.work / "done", copy))
 
-    def crash(self, at: int, wanted: dict[str, str]) -> Iterable[str]:
-        """What is wrong after a crash at moment `at`, and after the same command again."""
+    def crash(self, at: int, expected: dict[str, str]) -> Iterable[str]:
+        """Yield the problems after a crash at operation `at` and after a second run of the same command."""
         folder = self.copy()
-        code, said = run(folder, self.words, at, self.how)
-        crashed = made(folder)
+        code, output = run(folder, self.arguments, at, self.how)
+        crashed = output_digests(folder)
         if self.how == "kill" and code != -signal.SIGKILL:
-            yield f"was not killed but ended with {code}: {said[-500:]}"
+            yield f"was not killed, exit code {code}: {output[-500:]}"
         if self.how == "full" and code != 0:
-            if code != 1 or not said.splitlines()[-1].startswith("error: ") or "make room" not in said:
-                yield f"ended with {code} and said {said[-500:]}"
-            if strays := [name for name in crashed if name.endswith(".part")]:
-                yield f"left {strays}"
-        old = {name: seen for name, seen in visible(crashed.items()).items() if seen != self.before.get(name)}
-        if wrong := [name for name, seen in old.items() if seen != wanted.get(name)]:
-            yield f"{wrong} are not whole"
-        code, said = run(folder, self.words)
-        if code != 0 or made(folder) != wanted:
-            differs = sorted(set(made(folder).items()) ^ set(wanted.items()))
-            yield f"run again it ended with {code}, {differs}: {said[-500:]}"
-        if len(client.submissions(self.work / "listed.json")) > 1:
-            yield "was sent twice"
+            if code != 1 or not output.splitlines()[-1].startswith("error: ") or "free some space" not in output:
+                yield f"exit code {code}: {output[-500:]}"
+            if temporary := [name for name in crashed if name.endswith(".part")]:
+                yield f"left {temporary}"
+        changed = {name: digest for name, digest in final_files(crashed).items() if digest != self.before.get(name)}
+        if incomplete := [name for name, digest in changed.items() if digest != expected.get(name)]:
+            yield f"{incomplete} are incomplete"
+        code, output = run(folder, self.arguments)
+        if code != 0 or output_digests(folder) != expected:
+            differences = sorted(set(output_digests(folder).items()) ^ set(expected.items()))
+            yield f"the second run: exit code {code}, differences {differences}: {output[-500:]}"
+        if len(fake_client.read_submissions(self.work / "submissions.json")) > 1:
+            yield "was submitted twice"
 
 
-def prepare(done: Path) -> None:
-    """What is there before the first command: an archive that a browser has left, a picture of somebody's."""
-    drawn = lines.command_lines()["synthesize"]
-    code, said = run(done, drawn)
-    assert code == 0, said
-    (done / "dropped").mkdir()
-    (done / "dropped" / f"{lines.SLUG}.zip").write_bytes(client.archive(done / "drawn"))
-    shutil.rmtree(done / "drawn")
-    noise = np.random.default_rng(0).integers(0, 256, (lines.SIDE, 2 * lines.SIDE), dtype=np.uint8)
+def create_inputs(done: Path) -> None:
+    """Create the files that users provide: a downloaded archive and an image."""
+    code, output = run(done, command_lines()["synthesize"])
+    assert code == 0, output
+    (done / "existing").mkdir()
+    (done / "existing" / f"{SLUG}.zip").write_bytes(fake_client.make_archive(done / "synthetic"))
+    shutil.rmtree(done / "synthetic")
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, 2 * SIDE), dtype=np.uint8)
     np.save(done / "section.npy", noise)
 
 
 def main() -> None:
     work, how = Path(sys.argv[1]).resolve(), sys.argv[2]
-    every = lines.command_lines()
-    left = set(sys.argv[3:] or [name for name in every if not name.startswith("(")])
+    commands = command_lines()
+    remaining = set(sys.argv[3:] or [name for name in commands if not name.startswith("(")])
     done = work / "done"
     done.mkdir(parents=True)
     for module in MODULES:
         __import__(f"tgs_salt.{module}")
-    client.stand_in(done / "drawn", work / "listed.json")
-    prepare(done)
-    for name, words in every.items():
-        if "TILE" in words:
-            words[words.index("TILE")] = (done / "data/tiles.csv").read_text().split()[1].partition(",")[0]
-        if name in left:
-            print(json.dumps(Attack(work, name, words, how).carry_out()), flush=True)
-        left.discard(name)
-        if not left:
+    fake_client.install(done / "synthetic", work / "submissions.json")
+    create_inputs(done)
+    for name, arguments in commands.items():
+        if "TILE" in arguments:
+            arguments[arguments.index("TILE")] = (done / "data/tiles.csv").read_text().split()[1].partition(",")[0]
+        if name in remaining:
+            print(json.dumps(CrashTest(work, name, arguments, how).run()), flush=True)
+        remaining.discard(name)
+        if not remaining:
             break
-        code, said = run(done, words)
-        assert code == 0, said
+        code, output = run(done, arguments)
+        assert code == 0, output
 
 
 if __name__ == "__main__":

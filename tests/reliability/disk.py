@@ -1,8 +1,8 @@
-# ruff: noqa: PTH100, PTH115 (what is watched are the functions of os themselves)
-"""The moments at which a process touches the disk, and a crash at one of them.
+# ruff: noqa: PTH100, PTH115 (the functions of os themselves are instrumented)
+"""The disk operations of a process, and a crash at one of them.
 
-They are found, not listed: an audit hook of the interpreter tells of every file that is opened for writing, made,
-renamed, removed, mapped or cut, whoever does it; writes and fsyncs are counted in the streams and in `os`.
+An audit hook of Python reports every file that any library opens for writing, creates, renames, removes, maps or
+truncates. Writes, fsyncs and reservations are counted by wrappers.
 """
 
 from __future__ import annotations
@@ -17,96 +17,98 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
-# What frees room still works on a full disk; what takes some does not.
-TAKES_ROOM = ("write", "fsync", "open", "os.mkdir", "reserve")
+WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+CHANGE_EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink")
+# On a full disk, operations that need space fail and those that free space work.
+NEED_SPACE = ("write", "fsync", "open", "os.mkdir", "reserve")
 
 
 class Disk:
-    """Counts what is done to the disk below `folder`, and has the process crash at moment number `at`.
+    """Records the operations in `folder`, and crashes the process at operation number `at`, counted from 1.
 
-    `how` is kill (SIGKILL, halfway through the bytes of a write) or full (no room from that moment on).
+    `how` is `kill` (SIGKILL, after half of the bytes of a write) or `full` (no space from that operation on).
     """
 
     def __init__(self, folder: Path, at: int | None, how: str) -> None:
         self.folder, self.at, self.how = str(folder), at, how
-        self.moments: list[str] = []
-        self.busy = False
+        self.operations: list[str] = []
+        self.paused = False
 
-    def touch(self, what: str, path: str, before: Callable[[], Any] = lambda: None) -> None:
-        if self.busy or not path.startswith(self.folder):
+    def record(self, operation: str, path: str, before_kill: Callable[[], Any] = lambda: None) -> None:
+        """Record one operation and crash if it is number `at`; raise OSError (ENOSPC) for a full disk."""
+        if self.paused or not path.startswith(self.folder):
             return
-        self.moments.append(f"{what} {Path(path).name}")
-        if self.at is None or len(self.moments) < self.at:
+        self.operations.append(f"{operation} {Path(path).name}")
+        if self.at is None or len(self.operations) < self.at:
             return
         if self.how == "kill":
-            self.busy = True
-            before()
+            self.paused = True
+            before_kill()
             os.kill(os.getpid(), signal.SIGKILL)
-        if what in TAKES_ROOM:
+        if operation in NEED_SPACE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
-        named = bool(args) and isinstance(args[0], (str, bytes, os.PathLike))
-        if event == "open" and named:
+        """Record the operation of an audit event."""
+        has_path = bool(args) and isinstance(args[0], (str, bytes, os.PathLike))
+        if event == "open" and has_path:
             mode, flags = args[1], args[2] or 0
-            if (mode is not None and set(str(mode)) & set("wax+")) or (mode is None and flags & WRITING):
-                self.touch("open", absolute(args[0]))
-        elif event in CHANGES and named:
-            self.touch(event, absolute(args[0]))
-        elif event == "mmap.__new__" and args[2] != 1:  # not a read-only one
-            self.touch("map", self.folder)
+            if (mode is not None and set(str(mode)) & set("wax+")) or (mode is None and flags & WRITE_FLAGS):
+                self.record("open", absolute_path(args[0]))
+        elif event in CHANGE_EVENTS and has_path:
+            self.record(event, absolute_path(args[0]))
+        elif event == "mmap.__new__" and args[2] != 1:  # unless read-only (ACCESS_READ)
+            self.record("map", self.folder)
 
-    def watch(self) -> None:
-        """From now on, in this process and for good."""
+    def install(self) -> None:
+        """Install the hooks in this process; they cannot be removed."""
         sys.addaudithook(self.audit)
-        opened, fsync, reserve = io.open, os.fsync, os.posix_fallocate
+        original_open, fsync, fallocate = io.open, os.fsync, os.posix_fallocate
 
-        def open_watched(file: Any, mode: str = "r", *args: Any, **more: Any) -> Any:
-            stream = opened(file, mode, *args, **more)
-            ours = set(mode) & set("wax+") and isinstance(file, (str, os.PathLike))
-            return Watched(stream, self, absolute(file)) if ours else stream
+        def recording_open(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            stream = original_open(file, mode, *args, **kwargs)
+            is_write = set(mode) & set("wax+") and isinstance(file, (str, os.PathLike))
+            return RecordingStream(stream, self, absolute_path(file)) if is_write else stream
 
-        def fsync_watched(descriptor: int) -> None:
-            self.touch("fsync", os.readlink(f"/proc/self/fd/{descriptor}"))
+        def recording_fsync(descriptor: int) -> None:
+            self.record("fsync", os.readlink(f"/proc/self/fd/{descriptor}"))
             fsync(descriptor)
 
-        def reserve_watched(descriptor: int, first: int, size: int) -> None:
-            self.touch("reserve", os.readlink(f"/proc/self/fd/{descriptor}"))
-            reserve(descriptor, first, size)
+        def recording_fallocate(descriptor: int, offset: int, size: int) -> None:
+            self.record("reserve", os.readlink(f"/proc/self/fd/{descriptor}"))
+            fallocate(descriptor, offset, size)
 
-        builtins.open = io.open = open_watched
-        os.fsync, os.posix_fallocate = fsync_watched, reserve_watched
+        builtins.open = io.open = recording_open
+        os.fsync, os.posix_fallocate = recording_fsync, recording_fallocate
 
 
-class Watched:
-    """A stream whose writes are moments; half of the bytes of a killed one reach the disk."""
+class RecordingStream:
+    """A stream that records its writes; a killed write leaves half of its bytes on the disk."""
 
     def __init__(self, stream: Any, disk: Disk, path: str) -> None:
         self.stream, self.disk, self.path = stream, disk, path
 
     def write(self, content: Any) -> Any:
-        def half() -> None:
+        def write_half() -> None:
             self.stream.write(content[: len(content) // 2])
             self.stream.flush()
 
-        self.disk.touch("write", self.path, half)
+        self.disk.record("write", self.path, write_half)
         return self.stream.write(content)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> RecordingStream:
         self.stream.__enter__()
         return self
 
-    def __exit__(self, *problem: Any) -> Any:
-        return self.stream.__exit__(*problem)
+    def __exit__(self, *exc_info: Any) -> Any:
+        return self.stream.__exit__(*exc_info)
 
     def __iter__(self) -> Any:
         return iter(self.stream)
 
 
-def absolute(path: Any) -> str:
+def absolute_path(path: Any) -> str:
     return os.path.abspath(os.fsdecode(path))

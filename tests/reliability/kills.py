@@ -1,11 +1,11 @@
-"""Kill a small run of the real Snakefile at random moments until it is done; its files are those of a run in peace.
+"""Kill a small run of the real Snakefile at random times until it finishes; its files must equal an undisturbed run's.
 
-    python tests/reliability/kills.py WORK --kills 100 [--seed 1]     one JSON line a kill, the sum of all at the end
+    python tests/reliability/kills.py WORK --kills 100 [--seed 1]     one JSON line per kill, then a summary
 
-What gets SIGKILL is drawn: one job; Snakemake alone, whose jobs live on; or everything. Trainings take most of the
-time, so a rule that was running at few kills so far is struck soon after its job begins. Then the same command runs
-again, after `--unlock` where Snakemake asks for it. When an experiment is done, all its bytes are compared, and the
-next one begins in another folder, until there were enough kills.
+The target of SIGKILL is random: one job; Snakemake alone, whose jobs survive; or everything. Training takes most of
+the time, so jobs of rules that were rarely killed are killed soon after they start. Then the same command runs again,
+after `--unlock` if Snakemake requires it. The bytes of a finished experiment are compared, and the next one starts in
+another folder, until there were enough kills.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ import yaml
 from helpers import workflow_runner
 from reliability.contents import results
 
-HOWS = ("job", "snakemake", "everything")
-RULES = 9  # of the experiment
-TRIES = 200  # runs of one command in a row that may end without success
-HELD = "is training this fold; wait for it"
+TARGETS = ("job", "snakemake", "everything")
+RULES = 9  # rules of the experiment
+MAX_RUNS = 200  # per experiment
+FOLD_LOCKED = "is training this fold; wait for it"
 
 
 @dataclass
 class Campaign:
-    """An experiment that is run in folders of `work` again and again, killed `kills` times in all."""
+    """One experiment, run repeatedly in folders of `work` and killed `kills` times in total."""
 
     work: Path
     experiment: dict[str, Any]
@@ -48,149 +48,153 @@ class Campaign:
     killed: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     runs: int = 0
-    pace: float = 1.0
+    job_seconds: float = 1.0
 
-    def run(self, peace: Path | None) -> None:
-        """`peace` is a folder where this experiment ran undisturbed; without one it runs so first."""
-        if peace is None:
-            peace = self.work / "peace"
-            self.finish(peace, 0)
-        wanted, self.pace = results(peace), pace(peace)
-        assert any(name.endswith("submission.csv") for name in wanted), wanted
+    def run(self, reference: Path | None) -> None:
+        """Run until there were enough kills; `reference` is the folder of an undisturbed run (None: run it first)."""
+        if reference is None:
+            reference = self.work / "reference"
+            self.finish(reference, 0)
+        expected, self.job_seconds = results(reference), mean_job_seconds(reference)
+        assert any(name.endswith("submission.csv") for name in expected), expected
         while len(self.killed) < self.kills and not self.problems:
             self.runs += 1
             folder = self.work / f"run{self.runs}"
             self.finish(folder, self.kills)
-            found = results(folder)
-            if found != wanted:
-                self.problems.append(f"{folder}: {sorted(set(found.items()) ^ set(wanted.items()))}")
+            digests = results(folder)
+            if digests != expected:
+                self.problems.append(f"{folder}: {sorted(set(digests.items()) ^ set(expected.items()))}")
 
     def finish(self, folder: Path, kills: int) -> None:
-        """Run the experiment to its end, with kills on the way until there were `kills` in all."""
+        """Run the experiment to its end, killing it until there were `kills` kills in total."""
         folder.mkdir(parents=True)
         overlay = folder / "overlay.yaml"
         overlay.write_text(yaml.safe_dump(self.experiment))
         orphans: list[psutil.Process] = []
-        for _ in range(TRIES):
-            code, said, left = self.attempt(folder, overlay, kills)
-            orphans += left
+        for _ in range(MAX_RUNS):
+            code, output, surviving = self.attempt(folder, overlay, kills)
+            orphans += surviving
             if code == 0:
                 break
             if code > 0:
-                self.evaluate_oof(folder, said)
-            if "Directory cannot be fold_lock" in said or "could not be fold_lock" in said:
+                self.check_failure(folder, output)
+            if "Directory cannot be locked" in output or "could not be locked" in output:
                 process = self.start(folder, overlay, "--unlock")
                 assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
         else:
-            self.problems.append(f"{folder}: not done after {TRIES} runs; the last one said: {said[-2000:]}")
+            self.problems.append(f"{folder}: not finished after {MAX_RUNS} runs; last output: {output[-2000:]}")
         psutil.wait_procs(orphans, timeout=60)
 
-    def evaluate_oof(self, folder: Path, said: str) -> None:
-        """Of a run that ended by itself and failed: it may complain of kills and of a trainer that lives on alone."""
-        errors = [line for line in said.splitlines() if line.startswith("error: ") and HELD not in line]
-        if errors or "Traceback" in said:
-            self.problems.append(f"{folder}: {errors or said[-2000:]}")
+    def check_failure(self, folder: Path, output: str) -> None:
+        """Record the errors of a failed run, except those about kills and about a trainer that still runs."""
+        errors = [line for line in output.splitlines() if line.startswith("error: ") and FOLD_LOCKED not in line]
+        if errors or "Traceback" in output:
+            self.problems.append(f"{folder}: {errors or output[-2000:]}")
 
     def attempt(self, folder: Path, overlay: Path, kills: int) -> tuple[int, str, list[psutil.Process]]:
-        """Run Snakemake once: its exit code (minus the signal's number), what it said, and the jobs it left behind."""
+        """Run Snakemake once; return its exit code (or minus the signal), its output and its surviving jobs."""
         process = self.start(folder, overlay, "--resources", "gpu=0")
-        left: list[psutil.Process] = []
+        surviving: list[psutil.Process] = []
         code = None
         while code is None:
-            more = len(self.killed) < kills
-            code = self.wait(process) if more else ended(process, None)
+            kill_again = len(self.killed) < kills
+            code = self.wait(process) if kill_again else wait_for_exit(process, None)
             if code is None:
-                left = self.kill(process)
-        return code, (folder / "output.txt").read_text(errors="replace"), left
+                surviving = self.kill(process)
+        return code, (folder / "output.txt").read_text(errors="replace"), surviving
 
     def wait(self, process: int) -> int | None:
-        """Until the moment of the next kill: None, or the exit code of a Snakemake that ended before it."""
-        until = time.monotonic() + self.random.uniform(0, 2 * self.pace)
-        struck = Counter(name for kill in self.killed for name in kill["jobs"])
-        while time.monotonic() < until:
-            code = ended(process, 0.1)
+        """Wait until the next kill; return the exit code if Snakemake ends before, else None."""
+        deadline = time.monotonic() + self.random.uniform(0, 2 * self.job_seconds)
+        kills = Counter(name for kill in self.killed for name in kill["jobs"])
+        while time.monotonic() < deadline:
+            code = wait_for_exit(process, 0.1)
             if code is not None:
                 return code
-            if any(struck[name] < len(self.killed) / (2 * RULES) for _, name in jobs(process)):
-                return ended(process, self.random.uniform(0, self.pace / 2))
+            if any(kills[name] < len(self.killed) / (2 * RULES) for _, name in jobs(process)):
+                return wait_for_exit(process, self.random.uniform(0, self.job_seconds / 2))
         return None
 
     def kill(self, process: int) -> list[psutil.Process]:
-        """SIGKILL to something of the run; jobs that live on without their Snakemake."""
+        """Send SIGKILL to a random target; return the jobs that survive their Snakemake process."""
         running = list(jobs(process))
-        how = self.random.choice(HOWS)
-        if how == "job" and not running:
+        target = self.random.choice(TARGETS)
+        if target == "job" and not running:
             return []
         names = [name for _, name in running]
-        left = []
-        if how == "job":
+        surviving = []
+        if target == "job":
             job, name = self.random.choice(running)
             names = [name]
             job.kill()
-        elif how == "snakemake":
-            left = [job for job, _ in running]
+        elif target == "snakemake":
+            surviving = [job for job, _ in running]
             os.kill(process, signal.SIGKILL)
         else:
             os.killpg(process, signal.SIGKILL)
-        self.killed.append({"kill": how, "jobs": names})
+        self.killed.append({"kill": target, "jobs": names})
         print(json.dumps(self.killed[-1]), flush=True)
-        return left
+        return surviving
 
     def start(self, folder: Path, overlay: Path, *arguments: str) -> int:
-        """Snakemake in a process group of its own; its number."""
+        """Start Snakemake in its own process group; return its pid."""
         request = {
-            "command": workflow_runner.words(folder, overlay, *arguments), "folder": str(folder),
+            "command": workflow_runner.snakemake_arguments(folder, overlay, *arguments), "folder": str(folder),
             "jobs": str(folder / "jobs.jsonl"), "output": str(folder / "output.txt"),
         }  # fmt: skip
         child = os.fork()
         if child == 0:
             os.setsid()
-            workflow_runner.be_snakemake(self.snakemake, request)
+            workflow_runner.become_snakemake(self.snakemake, request)
         return child
 
     def summary(self) -> dict[str, Any]:
-        by_rule = {how: Counter(n for kill in self.killed if kill["kill"] == how for n in kill["jobs"]) for how in HOWS}
+        """Return the numbers of kills and runs, the problems, and the kills by target and by job."""
+        by_job = {
+            target: Counter(name for kill in self.killed if kill["kill"] == target for name in kill["jobs"])
+            for target in TARGETS
+        }
         return {
             "kills": len(self.killed), "runs": self.runs, "problems": self.problems,
-            "hows": Counter(kill["kill"] for kill in self.killed), "running": by_rule,
+            "targets": Counter(kill["kill"] for kill in self.killed), "jobs": by_job,
         }  # fmt: skip
 
 
-def ended(process: int, seconds: float | None) -> int | None:
-    """The exit code of a child, or None if it still runs after so many seconds."""
-    until = time.monotonic() + seconds if seconds is not None else float("inf")
-    while time.monotonic() < until:
-        done, status = os.waitpid(process, os.WNOHANG)
-        if done:
+def wait_for_exit(process: int, seconds: float | None) -> int | None:
+    """Return the exit code of a child, or None if it is still running after `seconds` (None: wait forever)."""
+    deadline = time.monotonic() + seconds if seconds is not None else float("inf")
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(process, os.WNOHANG)
+        if pid:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.02)
     return None
 
 
 def jobs(process: int) -> Iterator[tuple[psutil.Process, str]]:
-    """The commands of tgs-salt that a Snakemake runs now, with their names."""
+    """Yield the running tgs-salt jobs of a Snakemake process with their names."""
     for child in psutil.Process(process).children(recursive=True):
         try:
             command = child.cmdline()
         except psutil.Error:
             continue
-        # `status` is what Snakemake says at its end, and no job.
+        # Snakemake runs `status` at its end; it is not a job.
         if command[1:3] == ["-m", "tgs_salt"] and command[3] != "status":
             yield child, command[3]
 
 
-def pace(folder: Path) -> float:
-    """Seconds from the end of one job to the end of the next, where they were not disturbed."""
-    ends = sorted(log.stat().st_mtime for log in folder.rglob("*.log") if ".snakemake" not in log.parts)
-    return (ends[-1] - ends[0]) / len(ends)
+def mean_job_seconds(folder: Path) -> float:
+    """Return the mean time between the ends of two jobs of an undisturbed run."""
+    end_times = sorted(log.stat().st_mtime for log in folder.rglob("*.log") if ".snakemake" not in log.parts)
+    return (end_times[-1] - end_times[0]) / len(end_times)
 
 
-def small(stages: int) -> dict[str, Any]:
-    """The tiny experiment of the other tests; or with a second stage that goes on from the first one, and votes."""
+def small_experiment(stages: int) -> dict[str, Any]:
+    """Return the tiny experiment, or one whose only ensemble member is a second stage that starts from the first."""
     if stages == 1:
         return workflow_runner.tiny()
-    tuned = {"extends": "base", "init_from": "base", "loss": "lovasz"}
-    return workflow_runner.tiny(models={"base": {"epochs": 2}, "tuned": tuned}, ensemble={"models": ["tuned"]})
+    finetuned = {"extends": "base", "init_from": "base", "loss": "lovasz"}
+    return workflow_runner.tiny(models={"base": {"epochs": 2}, "tuned": finetuned}, ensemble={"models": ["tuned"]})
 
 
 def main() -> None:
@@ -199,13 +203,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stages", type=int, choices=(1, 2), default=2)
-    parser.add_argument("--peace", type=Path, help="where this experiment ran undisturbed")
-    given = parser.parse_args()
+    parser.add_argument("--reference", type=Path, help="folder of an undisturbed run")
+    args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    # The campaign's own draws; what it kills has its seeds in its settings.
-    draws = random.Random(given.seed)
-    campaign = Campaign(given.work.resolve(), small(given.stages), given.kills, draws, workflow_runner.load_snakemake())
-    campaign.run(given.peace)
+    rng = random.Random(args.seed)  # for the kills; the experiments have seeds in their settings
+    experiment, snakemake = small_experiment(args.stages), workflow_runner.import_snakemake()
+    campaign = Campaign(args.work.resolve(), experiment, args.kills, rng, snakemake)
+    campaign.run(args.reference)
     print(json.dumps(campaign.summary()), flush=True)
     sys.exit(bool(campaign.problems))
 

@@ -1,7 +1,7 @@
-"""Bad inputs, one a row: what is spoilt, which command reads it, and the sentence that it ends with.
+"""Bad inputs, one per row: what is corrupted, the command that reads it, and the whole error message.
 
-A sentence is written out whole; `*` stands for what a library or the clock of a zip says. Each command ends with
-code 1 and that sentence as its last line, without a traceback, runs no code of the file, and leaves no output.
+In a message `*` matches any text, such as the wording of a library. Each command ends with exit code 1 and this message
+as its last line, without a traceback. It runs no code from the file and leaves no output.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 import torch
 from helpers.corruption import (
-    Spoil,
-    array,
-    content,
-    cut,
-    flags,
-    header,
-    member,
-    more,
-    pickled,
-    record,
-    text,
+    Corruption,
+    add_member,
+    edit_array,
+    edit_member,
+    malicious_pickle,
+    set_json,
+    set_npy_header,
+    set_zip_flag,
+    substitute,
     torch_file,
+    truncate,
+    write,
 )
 from helpers.kaggle_user import User
 
@@ -39,7 +39,7 @@ IMAGES = "--images data/train_images.npy"
 DATA = '{"data":{"tile_size":32,"source":"directory","directory":"x"}}'
 COMMANDS = {
     "preprocess": f"preprocess --settings {DATA} --source kaggle --output out",
-    "pack zip": f"preprocess --settings {DATA} --source kaggle.zip --output out",
+    "preprocess zip": f"preprocess --settings {DATA} --source kaggle.zip --output out",
     "folds": 'folds --settings {"folds":{"n_splits":3}} --tiles data/tiles.csv --output out/folds.csv',
     "train": 'train --settings {"model":{"architecture":"article","epochs":1,"threads":1}} --model only --fold 0 '
     f"{IMAGES} --masks data/train_masks.npy {TABLES} --output out/model.pt",
@@ -49,12 +49,12 @@ COMMANDS = {
     f"--masks data/train_masks.npy {TABLES} --output out {' '.join(OOF + TEST)}",
     "threshold": 'threshold --settings {"ensemble":{},"threshold":{},"folds":{"n_splits":3}} --models only '
     f"--ensemble ensemble/oof.npy --masks data/train_masks.npy {TABLES} --output out {' '.join(OOF)}",
-    "submission": "submission --test ensemble/test.npy --decision threshold.json --tiles data/tiles.csv "
+    "submission": "submission --test ensemble/test.npy --threshold threshold.json --tiles data/tiles.csv "
     "--output out/submission.csv",
-    "check": "check-submission submission.csv sample.csv --tile-size 24",
+    "check-submission": "check-submission submission.csv sample.csv --tile-size 24",
     "submit": "submit --submission submission.csv --tile-size 24 --dry-run --receipt out/submitted.json",
     "status": "status .",
-    "show": "plot-tiles . t0001 --output out",
+    "plot-tiles": "plot-tiles . t0001 --output out",
     "export": "export . --output out/bundle.zip",
     "segment": "segment bundle.zip section.png --output out --format rle",
     "segment jpg": "segment bundle.zip section.jpg --output out",
@@ -62,477 +62,488 @@ COMMANDS = {
     "config": "config mine.yaml",
 }  # fmt: skip
 
-AGAIN = "delete it and run snakemake again."
-FETCH = "mend it, or fetch the dataset again."
-PLAIN = "expected 1 to 200 plain characters (ASCII) without commas, quotes and slashes: rename that tile."
-KAGGLE = "the competition's archive has nothing like it, so none of it is used: get it from Kaggle."
+RERUN = "delete it and run snakemake again."
+REDOWNLOAD = "fix it or download the dataset again."
+VALID_ID = "expected 1 to 200 printable ASCII characters without commas, quotes and slashes: rename that tile."
+UNEXPECTED_MEMBER = "the competition's archive has no such member: download it from Kaggle."
 TILES, FOLDS, OOF0, MODEL = "data/tiles.csv", "folds.csv", "models/only/fold0/oof.npy", "models/only/fold0/model.pt"
-BRING = "bring gray pixels, height x width, scaled to 0..255."
-EXPORT = "write it again with `tgs-salt export`."
-NAMES = "letters, digits, '_', '-' and '.', beginning with a letter or digit"
-RLE = "rle_mask$\n^([0-9a-f]+),.*$"  # the first row of train.csv
+VALID_IMAGE = "save gray pixels of shape (height, width), scaled to 0..255."
+EXPORT = "run `tgs-salt export` again."
+VALID_NAME = "letters, digits, '_', '-' and '.', starting with a letter or digit"
+Row = tuple[str, str, Corruption, str]  # description, key of COMMANDS, corruption, expected error message
+FIRST_RLE = "rle_mask$\n^([0-9a-f]+),.*$"  # the first row of train.csv
 
 
-def rle(code: str) -> Spoil:
-    return text("kaggle/train.csv", RLE, rf"rle_mask\n\1,{code}")
+def set_rle(code: str) -> Corruption:
+    return substitute("kaggle/train.csv", FIRST_RLE, rf"rle_mask\n\1,{code}")
 
 
-def yaml(lines: str) -> Spoil:
-    return content("mine.yaml", lines)
+def write_config(text: str) -> Corruption:
+    return write("mine.yaml", text)
 
 
-def model(**keys: str) -> Spoil:
-    return yaml("models: {a: {" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}}")
+def model_config(**keys: str) -> Corruption:
+    return write_config("models: {a: {" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}}")
 
 
-def picture(kind: str, pixels: np.ndarray, suffix: str = ".png") -> Spoil:
-    return member("kaggle/train.zip", f"^{kind}/", lambda old: cv2.imencode(suffix, pixels)[1].tobytes())
+def replace_image(kind: str, pixels: np.ndarray, suffix: str = ".png") -> Corruption:
+    """Replace the first train image or mask."""
+    return edit_member("kaggle/train.zip", f"^{kind}/", lambda old: cv2.imencode(suffix, pixels)[1].tobytes())
 
 
-def weights(change: dict[str, object]) -> Spoil:
-    def spoil() -> None:
-        torch.save({**torch.load(MODEL, weights_only=True), **change}, MODEL)
+def edit_model_file(changes: dict[str, object]) -> Corruption:
+    def corrupt() -> None:
+        torch.save({**torch.load(MODEL, weights_only=True), **changes}, MODEL)
 
-    return spoil
-
-
-def first_weight(value: torch.Tensor) -> Spoil:
-    def spoil() -> None:
-        saved = torch.load(MODEL, weights_only=True)
-        saved["weights"][next(iter(saved["weights"]))] = value
-        torch.save(saved, MODEL)
-
-    return spoil
+    return corrupt
 
 
-def packed(path: str) -> Spoil:
-    """The same zip, compressed: its members may be of any size."""
+def set_first_weight(value: torch.Tensor) -> Corruption:
+    def corrupt() -> None:
+        content = torch.load(MODEL, weights_only=True)
+        content["weights"][next(iter(content["weights"]))] = value
+        torch.save(content, MODEL)
 
-    def spoil() -> None:
+    return corrupt
+
+
+def compress_zip(path: str) -> Corruption:
+    """Compress the members of a zip, and append 16 MiB of zeros to tensor data."""
+
+    def corrupt() -> None:
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, inside in members.items():
-                archive.writestr(name, inside + bytes(1 << 24) * name.endswith("data/0"))
+            for name, content in members.items():
+                archive.writestr(name, content + bytes(1 << 24) * name.endswith("data/0"))
 
-    return spoil
+    return corrupt
 
 
-def link() -> None:
+def add_link() -> None:
     entry = zipfile.ZipInfo("depths.csv.zip")
     entry.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile("kaggle.zip", "a") as archive:
         archive.writestr(entry, "/etc/passwd")
 
 
-def many_pixels(old: bytes) -> bytes:
-    return old[:16] + struct.pack(">II", 60_000, 60_000) + old[24:]
+def claim_huge_image(png: bytes) -> bytes:
+    return png[:16] + struct.pack(">II", 60_000, 60_000) + png[24:]
 
 
-def index(new: str) -> Spoil:
-    return member("bundle.zip", r"bundle\.json", lambda old: new.encode())
+def replace_manifest(new: str) -> Corruption:
+    return edit_member("bundle.zip", r"bundle\.json", lambda old: new.encode())
 
 
-def in_index(pattern: str, new: str) -> Spoil:
-    def change(old: bytes) -> bytes:
-        changed = re.sub(pattern.encode(), new.encode(), old, count=1)
-        assert changed != old
-        return changed
+def edit_manifest(pattern: str, replacement: str) -> Corruption:
+    def edit(old: bytes) -> bytes:
+        new = re.sub(pattern.encode(), replacement.encode(), old, count=1)
+        assert new != old
+        return new
 
-    return member("bundle.zip", r"bundle\.json", change)
+    return edit_member("bundle.zip", r"bundle\.json", edit)
 
 
 GRAY = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32)
 COLORS = np.dstack([GRAY % 7, GRAY % 5, GRAY % 3]).astype(np.uint8)
-KAGGLE_TABLES: list[tuple[str, str, Spoil, str]] = [
-    ("train.csv of no bytes", "preprocess", content("kaggle/train.csv", ""),
+KAGGLE_TABLES: list[Row] = [
+    ("empty train.csv", "preprocess", write("kaggle/train.csv", ""),
      "kaggle: train.csv cannot be read (No columns to parse from file); expected a csv with id and rle_mask."),
-    ("train.csv of other bytes", "preprocess", content("kaggle/train.csv", bytes(range(256))),
+    ("train.csv with binary data", "preprocess", write("kaggle/train.csv", bytes(range(256))),
      "kaggle: train.csv cannot be read (*); expected a csv with id and rle_mask."),
-    ("train.csv in UTF-16", "preprocess", content("kaggle/train.csv", "id,rle_mask\na,1 1\n".encode("utf-16")),
+    ("train.csv in UTF-16", "preprocess", write("kaggle/train.csv", "id,rle_mask\na,1 1\n".encode("utf-16")),
      "kaggle: train.csv cannot be read (*); expected a csv with id and rle_mask."),
-    ("sample_submission.csv without rows", "preprocess", content("kaggle/sample_submission.csv", "id,rle_mask\n"),
-     f"kaggle: sample_submission.csv has no rows; {FETCH}"),
-    ("depths.csv without z", "preprocess", text("kaggle/depths.csv", "id,z", "id,depth"),
+    ("sample_submission.csv without rows", "preprocess", write("kaggle/sample_submission.csv", "id,rle_mask\n"),
+     f"kaggle: sample_submission.csv has no rows; {REDOWNLOAD}"),
+    ("depths.csv without z", "preprocess", substitute("kaggle/depths.csv", "id,z", "id,depth"),
      "kaggle: depths.csv has no column 'z'; expected id and z."),
-    ("depths.csv with z twice", "preprocess", text("kaggle/depths.csv", "id,z", "id,z,z"),
-     "kaggle: depths.csv cannot be read (column 'z' is there twice); expected a csv with id and z."),
-    ("depths.csv with a comma at the end of each row", "preprocess", text("kaggle/depths.csv", r"(\d)$", r"\1,", 0),
+    ("depths.csv with a duplicate z column", "preprocess", substitute("kaggle/depths.csv", "id,z", "id,z,z"),
+     "kaggle: depths.csv cannot be read (column 'z' appears twice); expected a csv with id and z."),
+    ("depths.csv with trailing commas", "preprocess", substitute("kaggle/depths.csv", r"(\d)$", r"\1,", 0),
      "kaggle: depths.csv cannot be read (a row is longer than the header); expected a csv with id and z."),
-    ("depths.csv with one row too long", "preprocess", text("kaggle/depths.csv", r"\n(.*)\n(.*)$", r"\n\1\n\2,7"),
+    ("depths.csv with one long row", "preprocess", substitute("kaggle/depths.csv", r"\n(.*)\n(.*)$", r"\n\1\n\2,7"),
      "kaggle: depths.csv cannot be read (*Expected 2 fields in line 3, saw 3); expected a csv with id and z."),
-    ("depths.csv with an open quote", "preprocess", text("kaggle/depths.csv", r"\n(.*)$", r'\n"\1'),
+    ("depths.csv with an unclosed quote", "preprocess", substitute("kaggle/depths.csv", r"\n(.*)$", r'\n"\1'),
      "kaggle: depths.csv cannot be read (*EOF inside string*); expected a csv with id and z."),
-    ("a depth that is NaN", "preprocess", text("kaggle/depths.csv", r",\d+$", ",NaN"),
-     "kaggle: depths.csv has z 'NaN' for id *; a number is expected."),
-    ("a depth beyond all numbers", "preprocess", text("kaggle/depths.csv", r",\d+$", ",1e999"),
-     "kaggle: depths.csv has z '1e999' for id *; a number is expected."),
-    ("a depth left out", "preprocess", text("kaggle/depths.csv", r",\d+$", ","),
-     "kaggle: depths.csv has z '' for id *; a number is expected."),
-    ("an id without a depth", "preprocess", text("kaggle/depths.csv", r"\n.*$", ""),
-     f"kaggle: depths.csv has no depth for id * (1 such in all); {FETCH}"),
-    ("an id twice", "preprocess", text("kaggle/train.csv", r"\n(.*)$", r"\n\1\n\1"),
-     "kaggle: train.csv has id * twice; each tile has one row."),
-    ("an id without a picture", "preprocess", text("kaggle/train.csv", "$", r"\nunknown,"),
-     f"kaggle: 1 of 25 train images are missing in train.zip and test.zip, such as unknown.png; {FETCH}"),
-    ("an id that leads out of the folder", "preprocess", text("kaggle/train.csv", "$", r"\n../../evil,"),
-     f"kaggle: train.csv has id '../../evil'; {PLAIN}"),
-    ("an id with a comma", "preprocess", text("kaggle/train.csv", "$", r'\n"a,b",'),
-     f"kaggle: train.csv has id 'a,b'; {PLAIN}"),
-    ("an id that a submission cannot hold", "preprocess", text("kaggle/depths.csv", "$", r"\nsäll,7"),
-     f"kaggle: depths.csv has id 'säll'; {PLAIN}"),
-    ("an id of a mebibyte", "preprocess", text("kaggle/train.csv", "$", r"\n" + "a" * (1 << 20) + ","),
-     f"kaggle: train.csv has id '{'a' * 40}'; {PLAIN}"),
+    ("NaN depth", "preprocess", substitute("kaggle/depths.csv", r",\d+$", ",NaN"),
+     "kaggle: depths.csv has z 'NaN' for id *; expected a number."),
+    ("infinite depth", "preprocess", substitute("kaggle/depths.csv", r",\d+$", ",1e999"),
+     "kaggle: depths.csv has z '1e999' for id *; expected a number."),
+    ("empty depth", "preprocess", substitute("kaggle/depths.csv", r",\d+$", ","),
+     "kaggle: depths.csv has z '' for id *; expected a number."),
+    ("id without a depth", "preprocess", substitute("kaggle/depths.csv", r"\n.*$", ""),
+     f"kaggle: depths.csv has no depth for 1 of * ids, such as *; {REDOWNLOAD}"),
+    ("duplicate id", "preprocess", substitute("kaggle/train.csv", r"\n(.*)$", r"\n\1\n\1"),
+     "kaggle: train.csv has id * twice; keep one row per tile."),
+    ("id without an image", "preprocess", substitute("kaggle/train.csv", "$", r"\nunknown,"),
+     f"kaggle: 1 of 25 train images are missing in train.zip and test.zip, such as unknown.png; {REDOWNLOAD}"),
+    ("id with a path traversal", "preprocess", substitute("kaggle/train.csv", "$", r"\n../../evil,"),
+     f"kaggle: train.csv has id '../../evil'; {VALID_ID}"),
+    ("id with a comma", "preprocess", substitute("kaggle/train.csv", "$", r'\n"a,b",'),
+     f"kaggle: train.csv has id 'a,b'; {VALID_ID}"),
+    ("non-ASCII id", "preprocess", substitute("kaggle/depths.csv", "$", r"\nsäll,7"),
+     f"kaggle: depths.csv has id 'säll'; {VALID_ID}"),
+    ("id of one MiB", "preprocess", substitute("kaggle/train.csv", "$", r"\n" + "a" * (1 << 20) + ","),
+     f"kaggle: train.csv has id '{'a' * 40}'; {VALID_ID}"),
 ]  # fmt: skip
-RUNS: list[tuple[str, str, Spoil, str]] = [
-    ("runs: odd", "preprocess", rle("1 2 3"),
-     "kaggle: train.csv, id *: run-length text has 3 numbers, the last '3'; expected pairs of start and length"),
-    ("runs: overlapping", "preprocess", rle("1 5 3 2"),
-     "kaggle: train.csv, id *: run '3 2' (token 3 of run-length text) overlaps the run '1 5' that it follows"),
-    ("runs: not sorted", "preprocess", rle("9 2 3 2"),
-     "kaggle: train.csv, id *: run '3 2' (token 3 of run-length text) begins before the run '9 2' that it follows;"
+RLE_CODES: list[Row] = [
+    ("RLE with an odd number of tokens", "preprocess", set_rle("1 2 3"),
+     "kaggle: train.csv, id *: RLE has 3 numbers, the last '3'; expected pairs of start and length"),
+    ("RLE with overlapping runs", "preprocess", set_rle("1 5 3 2"),
+     "kaggle: train.csv, id *: run '3 2' (token 3 of the RLE) overlaps the previous run '1 5'"),
+    ("RLE with unsorted runs", "preprocess", set_rle("9 2 3 2"),
+     "kaggle: train.csv, id *: run '3 2' (token 3 of the RLE) begins before the previous run '9 2';"
      " sort the runs"),
-    ("runs: beyond the tile", "preprocess", rle("1024 2"),
-     "kaggle: train.csv, id *: run '1024 2' (token 1 of run-length text) ends past the last pixel, 1024,"
+    ("RLE with a run past the last pixel", "preprocess", set_rle("1024 2"),
+     "kaggle: train.csv, id *: run '1024 2' (token 1 of the RLE) ends past the last pixel, 1024,"
      " of a tile of 32 x 32"),
-    ("runs: of no length", "preprocess", rle("3 0"),
-     "kaggle: train.csv, id *: token 2 of run-length text, '0', is not a length: it must be positive"),
-    ("runs: of negative length", "preprocess", rle("3 -4"),
-     "kaggle: train.csv, id *: token 2 of run-length text, '-4', is not a length: it must be positive"),
-    ("runs: from pixel 0", "preprocess", rle("0 4"),
-     "kaggle: train.csv, id *: token 1 of run-length text, '0', is not a start: it must be positive"),
-    ("runs: in words", "preprocess", rle("1 two"),
-     "kaggle: train.csv, id *: token 2 of run-length text, 'two', is not a length: expected plain digits"),
-    ("runs: of a hundred digits", "preprocess", rle("1 " + "9" * 100),
-     f"kaggle: train.csv, id *: token 2 of run-length text, '{'9' * 21}...', is a length beyond any tile"),
-    ("runs: of another mask", "preprocess", rle("1 1 1024 1"),
-     "kaggle: the mask picture of * disagrees with its rle_mask in train.csv; one of the two is damaged:"
-     f" {FETCH}"),
+    ("RLE with length 0", "preprocess", set_rle("3 0"),
+     "kaggle: train.csv, id *: token 2 of the RLE, '0', is not a length: it must be positive"),
+    ("RLE with a negative length", "preprocess", set_rle("3 -4"),
+     "kaggle: train.csv, id *: token 2 of the RLE, '-4', is not a length: it must be positive"),
+    ("RLE with start 0", "preprocess", set_rle("0 4"),
+     "kaggle: train.csv, id *: token 1 of the RLE, '0', is not a start: it must be positive"),
+    ("RLE with a word", "preprocess", set_rle("1 two"),
+     "kaggle: train.csv, id *: token 2 of the RLE, 'two', is not a length: expected plain digits"),
+    ("RLE with a length of 100 digits", "preprocess", set_rle("1 " + "9" * 100),
+     f"kaggle: train.csv, id *: token 2 of the RLE, '{'9' * 21}...', is a length larger than any tile"),
+    ("RLE that differs from the mask image", "preprocess", set_rle("1 1 1024 1"),
+     "kaggle: the mask image of * differs from its rle_mask in train.csv; one of the two is damaged:"
+     f" {REDOWNLOAD}"),
 ]  # fmt: skip
-PICTURES: list[tuple[str, str, Spoil, str]] = [
-    ("PNG cut short", "preprocess", member("kaggle/train.zip", "^images/", lambda old: old[:-20]),
-     f"kaggle: train image *.png is not a whole PNG (* bytes); {FETCH}"),
-    ("PNG of no bytes", "preprocess", member("kaggle/train.zip", "^images/", lambda old: b""),
-     f"kaggle: train image *.png is not a whole PNG (0 bytes); {FETCH}"),
-    ("JPEG called PNG", "preprocess", picture("images", COLORS, ".jpg"),
-     f"kaggle: train image *.png is not a whole PNG (* bytes); {FETCH}"),
-    ("PNG of another size", "preprocess", picture("images", COLORS[:30]),
+IMAGE_FILES: list[Row] = [
+    ("truncated PNG", "preprocess", edit_member("kaggle/train.zip", "^images/", lambda old: old[:-20]),
+     f"kaggle: train image *.png is not a valid PNG file (* bytes); {REDOWNLOAD}"),
+    ("empty PNG", "preprocess", edit_member("kaggle/train.zip", "^images/", lambda old: b""),
+     f"kaggle: train image *.png is not a valid PNG file (0 bytes); {REDOWNLOAD}"),
+    ("JPEG named .png", "preprocess", replace_image("images", COLORS, ".jpg"),
+     f"kaggle: train image *.png is not a valid PNG file (* bytes); {REDOWNLOAD}"),
+    ("PNG of another size", "preprocess", replace_image("images", COLORS[:30]),
      "kaggle: train image *.png is 32 x 30 pixels, expected 32 x 32 (data.tile_size)."),
-    ("PNG of 3,600,000,000 pixels", "preprocess", member("kaggle/train.zip", "^images/", many_pixels),
+    ("PNG of 3,600,000,000 pixels", "preprocess", edit_member("kaggle/train.zip", "^images/", claim_huge_image),
      "kaggle: train image *.png is 60,000 x 60,000 pixels, expected 32 x 32 (data.tile_size)."),
-    ("PNG of 16 bits", "preprocess", picture("images", np.dstack([GRAY] * 3)),
-     "kaggle: train image *.png is not an 8-bit RGB picture, as tiles are."),
-    ("PNG with colors", "preprocess", picture("images", COLORS),
+    ("16-bit PNG", "preprocess", replace_image("images", np.dstack([GRAY] * 3)),
+     "kaggle: train image *.png is not an 8-bit RGB image, as tiles are."),
+    ("PNG with colors", "preprocess", replace_image("images", COLORS),
      "kaggle: train image *.png has colors; the three channels of a tile are equal."),
-    ("mask with colors", "preprocess", picture("masks", COLORS),
-     "kaggle: train mask *.png is not a gray picture, as masks are."),
-    ("mask of many grays", "preprocess", picture("masks", GRAY),
-     "kaggle: train mask *.png is not a mask: a mask has 0 and one value for salt."),
-    ("section that is text", "segment", content("section.png", "no picture"),
-     "section.png: not a picture that OpenCV reads, or not a whole one; bring it as PNG, or as a uint8 .npy array."),
-    ("section cut short", "segment", cut("section.png"),
-     "section.png: not a picture that OpenCV reads, or not a whole one; bring it as PNG, or as a uint8 .npy array."),
+    ("mask with colors", "preprocess", replace_image("masks", COLORS),
+     "kaggle: train mask *.png is not a grayscale image, as masks are."),
+    ("mask with many gray levels", "preprocess", replace_image("masks", GRAY),
+     "kaggle: train mask *.png is not a mask; expected 0 and one other value for salt."),
+    ("text file as section", "segment", write("section.png", "not an image"),
+     "section.png: OpenCV cannot read this image, or it is truncated; convert it to PNG or to a uint8 .npy array."),
+    ("truncated PNG section", "segment", truncate("section.png"),
+     "section.png: OpenCV cannot read this image, or it is truncated; convert it to PNG or to a uint8 .npy array."),
     ("section of 3,600,000,000 pixels", "segment",
-     lambda: Path("section.png").write_bytes(many_pixels(Path("section.png").read_bytes())),
-     "section.png: not a picture that OpenCV reads, or not a whole one; bring it as PNG, or as a uint8 .npy array."),
-    ("section of 16 bits", "segment", lambda: cv2.imwrite("section.png", GRAY),
-     "section.png: its pixels are uint16, expected 8 bits; scale amplitudes to 0..255 as in the training tiles."),
-    ("JPEG section cut short", "segment jpg", cut("section.jpg", 0.9),
-     "section.jpg: not a picture that OpenCV reads, or not a whole one; bring it as PNG, or as a uint8 .npy array."),
-    ("section of floats", "segment npy", array("section.npy", lambda old: old / 255),
-     f"section.npy: expected uint8 nxn, found float64 24x48; {BRING}"),
-    ("section of three axes", "segment npy", array("section.npy", lambda old: old[None]),
-     f"section.npy: expected uint8 nxn, found uint8 1x24x48; {BRING}"),
-    ("section of no pixels", "segment npy", array("section.npy", lambda old: old[:0]),
-     "section.npy: has no pixels; bring another picture."),
+     lambda: Path("section.png").write_bytes(claim_huge_image(Path("section.png").read_bytes())),
+     "section.png: OpenCV cannot read this image, or it is truncated; convert it to PNG or to a uint8 .npy array."),
+    ("16-bit section", "segment", lambda: cv2.imwrite("section.png", GRAY),
+     "section.png: expected 8-bit pixels, found uint16; scale amplitudes to 0..255 as in the training tiles."),
+    ("truncated JPEG section", "segment jpg", truncate("section.jpg", 0.9),
+     "section.jpg: OpenCV cannot read this image, or it is truncated; convert it to PNG or to a uint8 .npy array."),
+    ("float section", "segment npy", edit_array("section.npy", lambda old: old / 255),
+     f"section.npy: expected uint8 nxn, found float64 24x48; {VALID_IMAGE}"),
+    ("three-dimensional section", "segment npy", edit_array("section.npy", lambda old: old[None]),
+     f"section.npy: expected uint8 nxn, found uint8 1x24x48; {VALID_IMAGE}"),
+    ("section without pixels", "segment npy", edit_array("section.npy", lambda old: old[:0]),
+     "section.npy: the image has no pixels; use another image."),
 ]  # fmt: skip
-ZIPS: list[tuple[str, str, Spoil, str]] = [
-    ("zip that is none", "pack zip", content("kaggle.zip", "<!DOCTYPE html>"),
-     "kaggle.zip: not a whole zip (File is not a zip file); fetch it again."),
-    ("zip cut short", "pack zip", cut("kaggle.zip"),
-     "kaggle.zip: not a whole zip (*); fetch it again."),
-    ("inner zip cut short", "preprocess", cut("kaggle/test.zip"),
-     "kaggle/test.zip: not a whole zip (*); fetch it again."),
-    ("zip that leads out of its folder", "pack zip", more("kaggle.zip", "../../evil.csv"),
-     f"kaggle.zip: member '../../evil.csv' has a name that may lead out of the archive; {KAGGLE}"),
-    ("inner zip that leads out of its folder", "preprocess", more("kaggle/test.zip", "/tmp/evil.png"),
-     f"kaggle/test.zip: member '/tmp/evil.png' has a name that may lead out of the archive; {KAGGLE}"),
-    ("zip with a link", "pack zip", link,
-     f"kaggle.zip: member 'depths.csv.zip' is a link or a device; {KAGGLE}"),
-    ("zip with a password", "pack zip", flags("kaggle.zip", 1),
-     f"kaggle.zip: member 'train.zip' is encrypted; {KAGGLE}"),
-    ("zip that unpacks to a lot", "pack zip", more("kaggle.zip", "a.csv", bytes(65 << 20), zipfile.ZIP_DEFLATED),
-     "kaggle.zip: member 'a.csv' would be 68,157,440 bytes, more than the 64 MiB that one may have; "
-     f"{KAGGLE}"),
+ZIP_FILES: list[Row] = [
+    ("HTML page as zip", "preprocess zip", write("kaggle.zip", "<!DOCTYPE html>"),
+     "kaggle.zip: not a valid zip file (File is not a zip file); download it again."),
+    ("truncated zip", "preprocess zip", truncate("kaggle.zip"),
+     "kaggle.zip: not a valid zip file (*); download it again."),
+    ("truncated inner zip", "preprocess", truncate("kaggle/test.zip"),
+     "kaggle/test.zip: not a valid zip file (*); download it again."),
+    ("zip with a path traversal", "preprocess zip", add_member("kaggle.zip", "../../evil.csv"),
+     f"kaggle.zip: member '../../evil.csv' has an unsafe path; {UNEXPECTED_MEMBER}"),
+    ("inner zip with an absolute path", "preprocess", add_member("kaggle/test.zip", "/tmp/evil.png"),
+     f"kaggle/test.zip: member '/tmp/evil.png' has an unsafe path; {UNEXPECTED_MEMBER}"),
+    ("zip with a symbolic link", "preprocess zip", add_link,
+     f"kaggle.zip: member 'depths.csv.zip' is a link or a device; {UNEXPECTED_MEMBER}"),
+    ("encrypted zip", "preprocess zip", set_zip_flag("kaggle.zip", 1),
+     f"kaggle.zip: member 'train.zip' is encrypted; {UNEXPECTED_MEMBER}"),
+    ("zip with a member of 65 MiB", "preprocess zip",
+     add_member("kaggle.zip", "a.csv", bytes(65 << 20), zipfile.ZIP_DEFLATED),
+     "kaggle.zip: member 'a.csv' unpacks to 68,157,440 bytes, above the limit of 64 MiB; "
+     f"{UNEXPECTED_MEMBER}"),
 ]  # fmt: skip
-STEPS: list[tuple[str, str, Spoil, str]] = [
-    ("tiles.csv of no bytes", "folds", content(TILES, ""),
-     f"{TILES}: not the expected table (No columns to parse from file); {AGAIN}"),
-    ("tiles.csv without depths", "folds", text(TILES, "depth", "z"),
+PIPELINE_FILES: list[Row] = [
+    ("empty tiles.csv", "folds", write(TILES, ""),
+     f"{TILES}: not the expected table (No columns to parse from file); {RERUN}"),
+    ("tiles.csv without a depth column", "folds", substitute(TILES, "depth", "z"),
      f"{TILES}: no column 'depth'; expected id, split, row, depth, coverage, blank."),
-    ("tiles.csv with longer rows", "folds", text(TILES, "(True|False)$", r"\1,7", 0),
-     f"{TILES}: not the expected table (a row is longer than the header); {AGAIN}"),
-    ("tiles.csv with an id twice", "folds", text(TILES, "^t0001", "t0000"),
-     f"{TILES}: id t0000 is there twice; leave one."),
-    ("tiles.csv with another split", "folds", text(TILES, "^t0001,train", "t0001,Train"),
-     f"{TILES}: split of id t0001 is Train, expected train or test; {AGAIN}"),
-    ("tiles.csv out of order", "folds", text(TILES, "^t0001,train,1", "t0001,train,7"),
-     f"{TILES}: rows of the train tiles are not 0, 1, 2, ...; {AGAIN}"),
-    ("tiles.csv with a number too large", "folds", text(TILES, "^t0001,train,1", f"t0001,train,{10**20}"),
-     f"{TILES}: not the expected table (a number is too large); {AGAIN}"),
-    ("tiles.csv with a depth left out", "folds", text(TILES, r"^(t0001,train,1),\d+", r"\1,"),
-     f"{TILES}: depth of id t0001 is nan, expected a number; {AGAIN}"),
-    ("tiles.csv with an endless depth", "folds", text(TILES, r"^(t0001,train,1),\d+", r"\1,-inf"),
-     f"{TILES}: depth of id t0001 is -inf, expected a number; {AGAIN}"),
-    ("tiles.csv with salt in more than all", "folds", text(TILES, r"^(t0001,train,1,\d+),[0-9.]+", r"\1,1.5"),
-     f"{TILES}: coverage of id t0001 is 1.5, expected a share from 0 to 1; {AGAIN}"),
-    ("tiles.csv without test tiles", "submission", text(TILES, r"^u.*\n", "", 0),
-     f"{TILES}: has no test tiles; {AGAIN}"),
-    ("folds.csv of other tiles", "ensemble", text(FOLDS, "^t0001", "x0001"),
-     f"{FOLDS}: its tiles are not those of tiles.csv; run snakemake again with --forcerun folds."),
-    ("folds.csv cut short", "train", cut(FOLDS),
+    ("tiles.csv with long rows", "folds", substitute(TILES, "(True|False)$", r"\1,7", 0),
+     f"{TILES}: not the expected table (a row is longer than the header); {RERUN}"),
+    ("tiles.csv with a duplicate id", "folds", substitute(TILES, "^t0001", "t0000"),
+     f"{TILES}: id t0000 appears twice; keep one row."),
+    ("tiles.csv with an unknown split", "folds", substitute(TILES, "^t0001,train", "t0001,Train"),
+     f"{TILES}: split of id t0001 is Train, expected train or test; {RERUN}"),
+    ("tiles.csv out of order", "folds", substitute(TILES, "^t0001,train,1", "t0001,train,7"),
+     f"{TILES}: rows of the train tiles are not 0, 1, 2, ...; {RERUN}"),
+    ("tiles.csv with a number above int64", "folds", substitute(TILES, "^t0001,train,1", f"t0001,train,{10**20}"),
+     f"{TILES}: not the expected table (a number is too large); {RERUN}"),
+    ("tiles.csv with an empty depth", "folds", substitute(TILES, r"^(t0001,train,1),\d+", r"\1,"),
+     f"{TILES}: depth of id t0001 is nan, expected a number; {RERUN}"),
+    ("tiles.csv with an infinite depth", "folds", substitute(TILES, r"^(t0001,train,1),\d+", r"\1,-inf"),
+     f"{TILES}: depth of id t0001 is -inf, expected a number; {RERUN}"),
+    ("tiles.csv with a coverage above 1", "folds", substitute(TILES, r"^(t0001,train,1,\d+),[0-9.]+", r"\1,1.5"),
+     f"{TILES}: coverage of id t0001 is 1.5, expected a number from 0 to 1; {RERUN}"),
+    ("tiles.csv without test tiles", "submission", substitute(TILES, r"^u.*\n", "", 0),
+     f"{TILES}: has no test tiles; {RERUN}"),
+    ("folds.csv of other tiles", "ensemble", substitute(FOLDS, "^t0001", "x0001"),
+     f"{FOLDS}: its tiles differ from those of tiles.csv; run snakemake again with --forcerun folds."),
+    ("truncated folds.csv", "train", truncate(FOLDS),
      f"{FOLDS}: * run snakemake again*"),
-    ("folds.csv with a negative fold", "ensemble", text(FOLDS, r"^(t0001,.*),\d$", r"\1,-1"),
-     f"{FOLDS}: fold of id t0001 is -1, expected 0 or more; {AGAIN}"),
-    ("folds.csv with a fold in words", "threshold", text(FOLDS, r"^(t0001,.*),\d$", r"\1,two"),
-     f"{FOLDS}: not the expected table (*); {AGAIN}"),
-    ("folds.csv without folds", "predict", text(FOLDS, "fold$", "part"),
+    ("folds.csv with a negative fold", "ensemble", substitute(FOLDS, r"^(t0001,.*),\d$", r"\1,-1"),
+     f"{FOLDS}: fold of id t0001 is -1, expected 0 or more; {RERUN}"),
+    ("folds.csv with a word as fold", "threshold", substitute(FOLDS, r"^(t0001,.*),\d$", r"\1,two"),
+     f"{FOLDS}: not the expected table (*); {RERUN}"),
+    ("folds.csv without a fold column", "predict", substitute(FOLDS, "fold$", "part"),
      f"{FOLDS}: no column 'fold'; expected id, depth, coverage_class, fold."),
-    ("array of floats", "ensemble", array(OOF0, lambda old: old / 255),
-     f"{OOF0}: expected uint8 10x24x24, found float64 10x24x24; {AGAIN}"),
-    ("array of another shape", "ensemble", array(OOF0, lambda old: old[:, :20]),
-     f"{OOF0}: expected uint8 10x24x24, found uint8 10x20x24; {AGAIN}"),
-    ("array cut short", "ensemble", cut(OOF0),
-     f"{OOF0}: not a whole .npy array (*); {AGAIN}"),
-    ("array of no bytes", "ensemble", content(OOF0, b""),
-     f"{OOF0}: not a whole .npy array (*); {AGAIN}"),
-    ("array of objects", "ensemble",
+    ("float array", "ensemble", edit_array(OOF0, lambda old: old / 255),
+     f"{OOF0}: expected uint8 10x24x24, found float64 10x24x24; {RERUN}"),
+    ("array of another shape", "ensemble", edit_array(OOF0, lambda old: old[:, :20]),
+     f"{OOF0}: expected uint8 10x24x24, found uint8 10x20x24; {RERUN}"),
+    ("truncated array", "ensemble", truncate(OOF0),
+     f"{OOF0}: not a valid .npy file (*); {RERUN}"),
+    ("empty array file", "ensemble", write(OOF0, b""),
+     f"{OOF0}: not a valid .npy file (*); {RERUN}"),
+    ("object array", "ensemble",
      lambda: np.save(OOF0, np.array([None, 1], object), allow_pickle=True),
-     f"{OOF0}: not a whole .npy array (Array can't be memory-mapped: Python objects in dtype.); {AGAIN}"),
-    ("array that is a pickle", "ensemble", content(OOF0, pickled()),
-     f"{OOF0}: not a whole .npy array (the magic string is not correct*); {AGAIN}"),
-    ("array that is a zip of arrays", "ensemble", lambda: np.savez(open(OOF0, "wb"), a=np.zeros(3)),  # noqa: SIM115
-     f"{OOF0}: not a whole .npy array (the magic string is not correct*); {AGAIN}"),
-    ("array with a header that is no header", "ensemble", header(OOF0, "-" * 9000 + "1"),
-     f"{OOF0}: not a whole .npy array (*); {AGAIN}"),
-    ("array of more bytes than there are", "ensemble",
-     header(OOF0, f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({10**30}, 24, 24)}}"),
-     f"{OOF0}: not a whole .npy array (*); {AGAIN}"),
-    ("masks of 0 and 255", "threshold", array("data/train_masks.npy", lambda old: old * np.uint8(255)),
-     f"data/train_masks.npy: a mask has 0 and 1, found 255; {AGAIN}"),
-    ("masks of 0 and 7 to learn from", "train", array("data/train_masks.npy", lambda old: old * np.uint8(7)),
-     f"data/train_masks.npy: a mask has 0 and 1, found 7; {AGAIN}"),
-    ("threshold.json cut short", "submission", cut("threshold.json"),
-     f"threshold.json: not JSON (*); {AGAIN}"),
-    ("threshold.json without a threshold", "submission", record("threshold.json", threshold=...),
-     f"threshold.json: threshold is missing; {AGAIN}"),
-    ("threshold.json beyond a byte", "submission", record("threshold.json", threshold=256),
-     f"threshold.json: threshold: expected less than or equal to 255, found 256; {AGAIN}"),
-    ("threshold.json of half a byte", "submission", record("threshold.json", threshold=127.5),
-     f"threshold.json: threshold: expected a valid integer, found 127.5; {AGAIN}"),
-    ("threshold.json with an area beyond all tiles", "submission", record("threshold.json", min_area=10**30),
-     f"threshold.json: min_area: expected less than 2147483648, found {10**30}; {AGAIN}"),
-    ("threshold.json that is a list", "submission", content("threshold.json", "[1, 2]"),
-     f"threshold.json: expected a valid dictionary or instance of ThresholdDecision, found [1, 2]; {AGAIN}"),
-    ("threshold.json nested without end", "submission", content("threshold.json", "[" * 100_000),
-     f"threshold.json: not JSON (*); {AGAIN}"),
-    ("threshold.json without its score", "status", record("threshold.json", score=...),
-     f"threshold.json: score is missing; {AGAIN}"),
-    ("threshold.json with a score that is no number", "show", content("threshold.json", '{"score": NaN}'),
-     f"threshold.json: threshold is missing; {AGAIN}"),
-    ("weights.json without votes", "export", record("ensemble/weights.json", weights={}),
-     f"ensemble/weights.json: weights: *; {AGAIN}"),
-    ("weights.json with a negative vote", "export", record("ensemble/weights.json", weights={"only": -1}),
-     f"ensemble/weights.json: weights.only: expected greater than or equal to 0, found -1; {AGAIN}"),
+     f"{OOF0}: not a valid .npy file (Array can't be memory-mapped: Python objects in dtype.); {RERUN}"),
+    ("pickle as array", "ensemble", write(OOF0, malicious_pickle()),
+     f"{OOF0}: not a valid .npy file (the magic string is not correct*); {RERUN}"),
+    (".npz file as array", "ensemble", lambda: np.savez(open(OOF0, "wb"), a=np.zeros(3)),  # noqa: SIM115
+     f"{OOF0}: not a valid .npy file (the magic string is not correct*); {RERUN}"),
+    ("array with an invalid header", "ensemble", set_npy_header(OOF0, "-" * 9000 + "1"),
+     f"{OOF0}: not a valid .npy file (*); {RERUN}"),
+    ("array with a huge shape", "ensemble",
+     set_npy_header(OOF0, f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({10**30}, 24, 24)}}"),
+     f"{OOF0}: not a valid .npy file (*); {RERUN}"),
+    ("masks of 0 and 255", "threshold", edit_array("data/train_masks.npy", lambda old: old * np.uint8(255)),
+     f"data/train_masks.npy: expected masks of 0 and 1, found 255; {RERUN}"),
+    ("masks of 0 and 7 for training", "train", edit_array("data/train_masks.npy", lambda old: old * np.uint8(7)),
+     f"data/train_masks.npy: expected masks of 0 and 1, found 7; {RERUN}"),
+    ("truncated threshold.json", "submission", truncate("threshold.json"),
+     f"threshold.json: not valid JSON (*); {RERUN}"),
+    ("threshold.json without a threshold", "submission", set_json("threshold.json", threshold=...),
+     f"threshold.json: threshold is missing; {RERUN}"),
+    ("threshold.json with threshold 256", "submission", set_json("threshold.json", threshold=256),
+     f"threshold.json: threshold: expected less than or equal to 255, found 256; {RERUN}"),
+    ("threshold.json with threshold 127.5", "submission", set_json("threshold.json", threshold=127.5),
+     f"threshold.json: threshold: expected a valid integer, found 127.5; {RERUN}"),
+    ("threshold.json with a huge min_area", "submission", set_json("threshold.json", min_area=10**30),
+     f"threshold.json: min_area: expected less than 2147483648, found {10**30}; {RERUN}"),
+    ("threshold.json with a list", "submission", write("threshold.json", "[1, 2]"),
+     f"threshold.json: expected a valid dictionary or instance of ThresholdDecision, found [1, 2]; {RERUN}"),
+    ("deeply nested threshold.json", "submission", write("threshold.json", "[" * 100_000),
+     f"threshold.json: not valid JSON (*); {RERUN}"),
+    ("threshold.json without a score", "status", set_json("threshold.json", score=...),
+     f"threshold.json: score is missing; {RERUN}"),
+    ("threshold.json with only a NaN score", "plot-tiles", write("threshold.json", '{"score": NaN}'),
+     f"threshold.json: threshold is missing; {RERUN}"),
+    ("weights.json without weights", "export", set_json("ensemble/weights.json", weights={}),
+     f"ensemble/weights.json: weights: *; {RERUN}"),
+    ("weights.json with a negative weight", "export", set_json("ensemble/weights.json", weights={"only": -1}),
+     f"ensemble/weights.json: weights.only: expected greater than or equal to 0, found -1; {RERUN}"),
 ]  # fmt: skip
-MODELS: list[tuple[str, str, Spoil, str]] = [
-    ("model.pt that is text", "predict", content(MODEL, "weights"),
-     f"{MODEL}: not a whole model file; {AGAIN}"),
-    ("model.pt cut short", "predict", cut(MODEL),
-     f"{MODEL}: not a whole model file; {AGAIN}"),
-    ("model.pt that is a pickle with code", "predict", content(MODEL, pickled()),
-     f"{MODEL}: not a whole model file; {AGAIN}"),
-    ("model.pt with code in its pickle", "predict", content(MODEL, torch_file(pickled())),
-     f"{MODEL}: not a whole model file; {AGAIN}"),
-    ("model.pt compressed", "predict", packed(MODEL),
-     f"{MODEL}: not a whole model file; {AGAIN}"),
-    ("model.pt of another format", "predict", weights({"format": 7}),
+MODEL_FILES: list[Row] = [
+    ("text file as model.pt", "predict", write(MODEL, "weights"),
+     f"{MODEL}: not a valid model file; {RERUN}"),
+    ("truncated model.pt", "predict", truncate(MODEL),
+     f"{MODEL}: not a valid model file; {RERUN}"),
+    ("malicious pickle as model.pt", "predict", write(MODEL, malicious_pickle()),
+     f"{MODEL}: not a valid model file; {RERUN}"),
+    ("model.pt with a malicious pickle", "predict", write(MODEL, torch_file(malicious_pickle())),
+     f"{MODEL}: not a valid model file; {RERUN}"),
+    ("compressed model.pt", "predict", compress_zip(MODEL),
+     f"{MODEL}: not a valid model file; {RERUN}"),
+    ("model.pt with another format version", "predict", edit_model_file({"format": 7}),
      f"{MODEL}: format 7, expected 1; train this fold again."),
-    ("model.pt without a fold", "predict", weights({"fold": None}),
-     f"{MODEL}: its weights and settings do not fit (fold: expected a valid integer, found None; train this fold"
+    ("model.pt without a fold", "predict", edit_model_file({"fold": None}),
+     f"{MODEL}: its weights do not match its settings (fold: expected a valid integer, found None; train this fold"
      " again); train this fold again."),
-    ("model.pt for tiles without end", "predict", weights({"tile_size": 10**12}),
-     f"{MODEL}: its weights and settings do not fit (tile_size: expected less than or equal to 4096,"
+    ("model.pt with a huge tile size", "predict", edit_model_file({"tile_size": 10**12}),
+     f"{MODEL}: its weights do not match its settings (tile_size: expected less than or equal to 4096,"
      " found 1000000000000; train this fold again); train this fold again."),
-    ("model.pt with other settings", "predict", weights({"settings": {"architecture": "article", "epochs": 0}}),
-     f"{MODEL}: its weights and settings do not fit (epochs: *); train this fold again."),
-    ("model.pt of another network", "predict", weights({"settings": {"architecture": "article-described"}}),
-     f"{MODEL}: its weights and settings do not fit (*); train this fold again."),
-    ("model.pt with a weight of another shape", "predict", first_weight(torch.zeros(3)),
-     f"{MODEL}: its weights and settings do not fit (*size mismatch*); train this fold again."),
-    ("model.pt with a weight that is a text", "predict", weights({"weights": "none"}),
-     f"{MODEL}: its weights and settings do not fit (*); train this fold again."),
-    ("model.pt with a weight that is no number", "predict", first_weight(torch.full((16, 1, 3, 3), torch.nan)),
-     f"{MODEL}: some of its weights are no numbers; train this fold again."),
-    ("model.pt of another fold", "predict", weights({"fold_hash": "0" * 16}),
-     f"{MODEL}: was trained with other folds than folds.csv has now; train this fold again."),
-    ("bundle that is no zip", "segment", content("bundle.zip", "bundle"),
-     f"bundle.zip: not a whole bundle (File is not a zip file); {EXPORT}"),
-    ("bundle cut short", "segment", cut("bundle.zip"),
-     f"bundle.zip: not a whole bundle (*); {EXPORT}"),
-    ("bundle without an index", "segment", lambda: zipfile.ZipFile("bundle.zip", "w").close(),
-     f"bundle.zip: not a whole bundle (*bundle.json*); {EXPORT}"),
-    ("bundle with an index that is no JSON", "segment", index("{"),
-     f"bundle.zip: not a whole bundle (*); {EXPORT}"),
-    ("bundle with an index that is a list", "segment", index("[]"),
+    ("model.pt with invalid settings", "predict",
+     edit_model_file({"settings": {"architecture": "article", "epochs": 0}}),
+     f"{MODEL}: its weights do not match its settings (epochs: *); train this fold again."),
+    ("model.pt of another architecture", "predict",
+     edit_model_file({"settings": {"architecture": "article-described"}}),
+     f"{MODEL}: its weights do not match its settings (*); train this fold again."),
+    ("model.pt with a weight of another shape", "predict", set_first_weight(torch.zeros(3)),
+     f"{MODEL}: its weights do not match its settings (*size mismatch*); train this fold again."),
+    ("model.pt with a string as weights", "predict", edit_model_file({"weights": "none"}),
+     f"{MODEL}: its weights do not match its settings (*); train this fold again."),
+    ("model.pt with NaN weights", "predict", set_first_weight(torch.full((16, 1, 3, 3), torch.nan)),
+     f"{MODEL}: its weights contain NaN or infinite values; train this fold again."),
+    ("model.pt of another fold", "predict", edit_model_file({"fold_hash": "0" * 16}),
+     f"{MODEL}: its training folds differ from folds.csv; train this fold again."),
+    ("text file as bundle", "segment", write("bundle.zip", "bundle"),
+     f"bundle.zip: not a valid bundle (File is not a zip file); {EXPORT}"),
+    ("truncated bundle", "segment", truncate("bundle.zip"),
+     f"bundle.zip: not a valid bundle (*); {EXPORT}"),
+    ("bundle without a manifest", "segment", lambda: zipfile.ZipFile("bundle.zip", "w").close(),
+     f"bundle.zip: not a valid bundle (*bundle.json*); {EXPORT}"),
+    ("bundle with an invalid JSON manifest", "segment", replace_manifest("{"),
+     f"bundle.zip: not a valid bundle (*); {EXPORT}"),
+    ("bundle with a list as manifest", "segment", replace_manifest("[]"),
      f"bundle.zip: expected a valid dictionary or instance of BundleManifest, found []; {EXPORT}"),
-    ("bundle of another format", "segment", in_index('"format": 1', '"format": 2'),
-     "bundle.zip: bundle format 2, expected 1; export it again."),
-    ("bundle without a tile size", "segment", in_index('"tile_size"', '"size"'),
+    ("bundle with another format version", "segment", edit_manifest('"format": 1', '"format": 2'),
+     "bundle.zip: bundle format 2, expected 1; run `tgs-salt export` again."),
+    ("bundle without a tile size", "segment", edit_manifest('"tile_size"', '"size"'),
      f"bundle.zip: tile_size is missing; {EXPORT}"),
-    ("bundle for other tiles", "segment", in_index('"tile_size": 24', '"tile_size": 32'),
+    ("bundle with another tile size", "segment", edit_manifest('"tile_size": 24', '"tile_size": 32'),
      f"bundle.zip: only/fold0/model.pt is for tiles of 24, expected 32; {EXPORT}"),
-    ("bundle beyond a byte", "segment", in_index(r'"threshold": \d+', '"threshold": 300'),
+    ("bundle with threshold 300", "segment", edit_manifest(r'"threshold": \d+', '"threshold": 300'),
      f"bundle.zip: threshold: expected less than or equal to 255, found 300; {EXPORT}"),
-    ("bundle with unknown settings", "segment", in_index('"tta"', '"tta2"'),
+    ("bundle with an unknown setting", "segment", edit_manifest('"tta"', '"tta2"'),
      "bundle.zip: predict.tta2: unknown key, did you mean bundle.zip: predict.tta?"),
-    ("bundle with a voter that is not there", "segment", in_index("only/fold0", "../fold0"),
-     f"bundle.zip: not a whole bundle (*); {EXPORT}"),
-    ("bundle compressed", "segment", packed("bundle.zip"),
-     f"bundle.zip: not a whole bundle (its members are compressed); {EXPORT}"),
-    ("bundle with code in a voter", "segment",
-     member("bundle.zip", "fold0/model.pt", lambda old: torch_file(pickled())),
-     f"bundle.zip/only/fold0/model.pt: not a whole model file; {AGAIN}"),
+    ("bundle with a missing model", "segment", edit_manifest("only/fold0", "../fold0"),
+     f"bundle.zip: not a valid bundle (*); {EXPORT}"),
+    ("compressed bundle", "segment", compress_zip("bundle.zip"),
+     f"bundle.zip: not a valid bundle (its members are compressed); {EXPORT}"),
+    ("bundle with a malicious model file", "segment",
+     edit_member("bundle.zip", "fold0/model.pt", lambda old: torch_file(malicious_pickle())),
+     f"bundle.zip/only/fold0/model.pt: not a valid model file; {RERUN}"),
 ]  # fmt: skip
-SUBMISSIONS: list[tuple[str, str, Spoil, str]] = [
-    ("submission of no bytes", "submit", content("submission.csv", ""),
+SUBMISSIONS: list[Row] = [
+    ("empty submission", "submit", write("submission.csv", ""),
      "submission.csv: line 1 is '', expected 'id,rle_mask'."),
-    ("submission with a byte order mark", "submit", text("submission.csv", r"\Aid", "\ufeffid"),
-     "submission.csv: holds characters that are not ASCII; expected id,rle_mask and numbers."),
-    ("submission without its last row", "submit", text("submission.csv", r"^u0009.*\n", ""),
+    ("submission with a byte order mark", "submit", substitute("submission.csv", r"\Aid", "\ufeffid"),
+     "submission.csv: contains non-ASCII characters; expected id,rle_mask and numbers."),
+    ("submission without its last row", "submit", substitute("submission.csv", r"^u0009.*\n", ""),
      "submission.csv: 9 rows, expected 10; id u0009 is missing."),
-    ("submission in another order", "submit", text("submission.csv", "^u0003", "u0004"),
-     "submission.csv: line 5: found id 'u0004', expected 'u0003' (the sample's ids in the sample's order)."),
-    ("submission with a row too many", "submit", text("submission.csv", r"\Z", r"u0010,\n"),
+    ("submission with ids out of order", "submit", substitute("submission.csv", "^u0003", "u0004"),
+     "submission.csv: line 5: found id 'u0004', expected 'u0003' (use the ids of the sample, in its order)."),
+    ("submission with an extra row", "submit", substitute("submission.csv", r"\Z", r"u0010,\n"),
      "submission.csv: line 12: more rows than the 10 of the sample."),
-    ("submission with half a run", "submit", text("submission.csv", "^u0003,.*$", "u0003,1 2 9"),
-     "submission.csv: line 5, id u0003: run-length text has 3 numbers, the last '9'; expected pairs of start and"
+    ("submission with an odd number of tokens", "submit", substitute("submission.csv", "^u0003,.*$", "u0003,1 2 9"),
+     "submission.csv: line 5, id u0003: RLE has 3 numbers, the last '9'; expected pairs of start and"
      " length"),
-    ("submission with touching runs", "submit", text("submission.csv", "^u0003,.*$", "u0003,1 2 3 4"),
-     "submission.csv: line 5, id u0003: '1 2 3 4' is not the run-length code of its mask, which is '1 6'."),
-    ("submission beyond the tile", "submit", text("submission.csv", "^u0003,.*$", "u0003,576 2"),
-     "submission.csv: line 5, id u0003: run '576 2' (token 1 of run-length text) ends past the last pixel, 576,"
+    ("submission with adjacent runs", "submit", substitute("submission.csv", "^u0003,.*$", "u0003,1 2 3 4"),
+     "submission.csv: line 5, id u0003: '1 2 3 4' is not canonical RLE; expected '1 6'."),
+    ("submission with a run past the last pixel", "submit", substitute("submission.csv", "^u0003,.*$", "u0003,576 2"),
+     "submission.csv: line 5, id u0003: run '576 2' (token 1 of the RLE) ends past the last pixel, 576,"
      " of a tile of 24 x 24"),
-    ("submission that is a folder", "submit", lambda: (Path("submission.csv").unlink(), Path("submission.csv").mkdir()),
-     "submission.csv: cannot be read (Is a directory); name a submission.csv."),
-    ("sample without ids", "check", text("sample.csv", "id,", "tile,"),
-     "sample.csv: no column 'id'; name the competition's sample_submission.csv."),
-    ("sample of other bytes", "check", content("sample.csv", bytes(range(256))),
-     "sample.csv: not a csv table (*); name the competition's sample_submission.csv."),
+    ("folder as submission", "submit", lambda: (Path("submission.csv").unlink(), Path("submission.csv").mkdir()),
+     "submission.csv: cannot be read (Is a directory); pass the path of a submission.csv."),
+    ("sample without an id column", "check-submission", substitute("sample.csv", "id,", "tile,"),
+     "sample.csv: no column 'id'; pass the competition's sample_submission.csv."),
+    ("sample with binary data", "check-submission", write("sample.csv", bytes(range(256))),
+     "sample.csv: not a CSV table (*); pass the competition's sample_submission.csv."),
 ]  # fmt: skip
-SETTINGS: list[tuple[str, str, Spoil, str]] = [
-    ("YAML that is none", "config", yaml("a: [1"),
-     "mine.yaml: not YAML: *"),
-    ("YAML that is a list", "config", yaml("- a\n"),
-     "mine.yaml: expected keys such as `name:` and `models:` at the top."),
-    ("YAML of other bytes", "config", content("mine.yaml", b"\xff\xfe\x00\x01"),
-     "mine.yaml: not YAML: *"),
-    ("YAML nested without end", "config", yaml("a: " + "[" * 1000),
-     "mine.yaml: not YAML: maximum recursion depth exceeded*"),
-    ("YAML with a key twice", "config", yaml("models: {a: {}}\nname: one\nname: two\n"),
-     "mine.yaml: not YAML: 'name' is there twice*line 3*"),
-    ("YAML of a billion values", "config",
-     yaml("a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
+CONFIGS: list[Row] = [
+    ("invalid YAML", "config", write_config("a: [1"),
+     "mine.yaml: invalid YAML: *"),
+    ("YAML list", "config", write_config("- a\n"),
+     "mine.yaml: expected top-level keys such as `name:` and `models:`."),
+    ("YAML with binary data", "config", write("mine.yaml", b"\xff\xfe\x00\x01"),
+     "mine.yaml: invalid YAML: *"),
+    ("deeply nested YAML", "config", write_config("a: " + "[" * 1000),
+     "mine.yaml: invalid YAML: maximum recursion depth exceeded*"),
+    ("YAML with a duplicate key", "config", write_config("models: {a: {}}\nname: one\nname: two\n"),
+     "mine.yaml: invalid YAML: duplicate key 'name'*line 3*"),
+    ("YAML with a billion values", "config",
+     write_config("a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
          f"a{k}: &a{k} [{','.join([f'*a{k - 1}'] * 10)}]\n" for k in range(1, 10))),
-     "configuration: more than 100,000 values; take out aliases (*) within aliases."),
-    ("unknown key", "config", yaml("models: {a: {}}\nfold: {n_splits: 3}\n"),
+     "configuration: more than 100,000 values; remove nested aliases (*)."),
+    ("unknown key", "config", write_config("models: {a: {}}\nfold: {n_splits: 3}\n"),
      "fold: unknown key, did you mean folds?"),
-    ("a text for a number", "config", model(epochs="many"),
-     "models.a.epochs: expected a whole number, at least 1, found 'many'."),
-    ("a rate that is no number", "config", model(learning_rate=".nan"),
+    ("string for a number", "config", model_config(epochs="many"),
+     "models.a.epochs: expected an integer, at least 1, found 'many'."),
+    ("NaN learning rate", "config", model_config(learning_rate=".nan"),
      "models.a.learning_rate: expected a number, above 0, found nan."),
-    ("a number of ten thousand digits", "config", model(epochs="0x" + "f" * 10_000),
-     "models.a.epochs: a whole number up to a billion is expected, found a number of thousands of digits."),
-    ("a billion folds", "config", yaml("models: {a: {}}\nfolds: {n_splits: 1000000000}\n"),
-     "folds.n_splits: expected a whole number, at least 2, at most 1000, found 1000000000."),
-    ("a seed that no library takes", "config", model(seed=str(2**32)),
-     "models.a.seed: a whole number up to a billion is expected, found 4294967296."),
-    ("a name with a slash", "config", yaml("name: ../other\nmodels: {a: {}}\n"),
-     f"name: expected {NAMES}, found '../other'."),
-    ("a model's name with a space", "config", yaml("models: {my model: {}}\n"),
-     f"models.my model: expected a name of {NAMES}, found 'my model'."),
-    ("a name that no file can have", "config", yaml(f"name: {'a' * 300}\nmodels: {{a: {{}}}}\n"),
+    ("number of 10,000 hexadecimal digits", "config", model_config(epochs="0x" + "f" * 10_000),
+     "models.a.epochs: expected an integer of at most one billion, found a number of thousands of digits."),
+    ("one billion folds", "config", write_config("models: {a: {}}\nfolds: {n_splits: 1000000000}\n"),
+     "folds.n_splits: expected an integer, at least 2, at most 1000, found 1000000000."),
+    ("seed of 2**32", "config", model_config(seed=str(2**32)),
+     "models.a.seed: expected an integer of at most one billion, found 4294967296."),
+    ("name with a slash", "config", write_config("name: ../other\nmodels: {a: {}}\n"),
+     f"name: expected {VALID_NAME}, found '../other'."),
+    ("model name with a space", "config", write_config("models: {my model: {}}\n"),
+     f"models.my model: expected a name made of {VALID_NAME}, found 'my model'."),
+    ("name of 300 characters", "config", write_config(f"name: {'a' * 300}\nmodels: {{a: {{}}}}\n"),
      "name: *, found 'a*"),
-    ("models that are like each other", "config", yaml("models: {a: {extends: b}, b: {extends: a}}"),
-     "models.a.extends: a -> b -> a is a circle."),
-    ("stages in a circle", "config", yaml("models: {a: {init_from: b}, b: {teacher: a}}"),
-     "models: a -> b -> a is a circle; a stage can only follow another."),
-    ("a loss that is none", "config", model(loss="2*mse"),
-     "models.a.loss: a sum of bce, dice, focal, lovasz, symmetric_lovasz such as '0.2*bce + lovasz' is expected,"
+    ("circular extends", "config", write_config("models: {a: {extends: b}, b: {extends: a}}"),
+     "models.a.extends: a -> b -> a is circular; remove one `extends`."),
+    ("circular stages", "config", write_config("models: {a: {init_from: b}, b: {teacher: a}}"),
+     "models: a -> b -> a is circular; remove one init_from or teacher."),
+    ("unknown loss", "config", model_config(loss="2*mse"),
+     "models.a.loss: expected a sum of bce, dice, focal, lovasz, symmetric_lovasz such as '0.2*bce + lovasz',"
      " found '2*mse'."),
-    ("a network without channels", "config", model(architecture="article", depth_channels="true"),
-     "models.a.depth_channels: True is for architecture: unet, found architecture: article; drop one of them."),
-    ("a decoder too narrow", "config", model(decoder_attention="scse", decoder_channels="[64, 32, 16, 8, 8]"),
-     "models.a.decoder_channels: scse squeezes to a sixteenth, so widths of at least 16 are needed, found"
+    ("depth channels for the article's network", "config", model_config(architecture="article", depth_channels="true"),
+     "models.a.depth_channels: True requires architecture: unet, found architecture: article; remove one of them."),
+    ("decoder too narrow for scse", "config",
+     model_config(decoder_attention="scse", decoder_channels="[64, 32, 16, 8, 8]"),
+     "models.a.decoder_channels: scse requires at least 16 channels in each block, found"
      " [64, 32, 16, 8, 8]."),
-    ("an input that is no multiple of 32", "config", model(input_size="112"),
-     "models.a.input_size: a multiple of 32 is expected, found 112; change it or drop it."),
-    ("a file that is not there", "config", lambda: Path("mine.yaml").unlink(),
+    ("input size that is not a multiple of 32", "config", model_config(input_size="112"),
+     "models.a.input_size: expected a multiple of 32, found 112; change or remove it."),
+    ("missing configuration file", "config", lambda: Path("mine.yaml").unlink(),
      "mine.yaml: cannot be read (No such file or directory); name a configuration file."),
 ]  # fmt: skip
-BAD = [*KAGGLE_TABLES, *RUNS, *PICTURES, *ZIPS, *STEPS, *MODELS, *SUBMISSIONS, *SETTINGS]
+BAD_INPUTS = [
+    *KAGGLE_TABLES, *RLE_CODES, *IMAGE_FILES, *ZIP_FILES, *PIPELINE_FILES, *MODEL_FILES, *SUBMISSIONS, *CONFIGS,
+]  # fmt: skip
 
 
-def listing(folder: Path) -> set[Path]:
-    """All files; the lock of a training is none of its outputs."""
+def list_files(folder: Path) -> set[Path]:
+    """Return all files except those of checkpoints, which hold the lock of a training."""
     return {path for path in folder.rglob("*") if path.is_file() and "checkpoints" not in path.parts}
 
 
-@pytest.mark.parametrize(("command", "spoil", "sentence"), [pytest.param(*row[1:], id=row[0]) for row in BAD])
-def test_a_bad_input_ends_with_its_sentence(place: Path, user: User, command: str, spoil: Spoil, sentence: str) -> None:
-    spoil()
-    before = listing(place)
-    ended = user.types(*COMMANDS[command].split(" "))
-    assert ended.code == 1
-    assert re.fullmatch(re.escape(sentence).replace(r"\*", ".*"), ended.error), ended.error
-    assert listing(place) == before
+@pytest.mark.parametrize(("command", "corrupt", "message"), [pytest.param(*row[1:], id=row[0]) for row in BAD_INPUTS])
+def test_bad_input_raises_its_error_message(
+    workdir: Path, user: User, command: str, corrupt: Corruption, message: str
+) -> None:
+    corrupt()
+    before = list_files(workdir)
+    result = user.run(*COMMANDS[command].split(" "))
+    assert result.code == 1
+    assert re.fullmatch(re.escape(message).replace(r"\*", ".*"), result.error), result.error
+    assert list_files(workdir) == before
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_same_commands_take_what_is_not_spoilt(place: Path, user: User, command: str) -> None:
-    before = listing(place)
-    ended = user.types(*COMMANDS[command].split(" "))
-    assert ended.code == 0, ended.said
-    assert (len(listing(place)) > len(before)) == (command not in ("check", "submit", "status", "config"))
+def test_same_commands_accept_valid_inputs(workdir: Path, user: User, command: str) -> None:
+    before = list_files(workdir)
+    result = user.run(*COMMANDS[command].split(" "))
+    assert result.code == 0, result.output
+    writes_files = command not in ("check-submission", "submit", "status", "config")
+    assert (len(list_files(workdir)) > len(before)) == writes_files
 
 
-def test_there_are_enough_of_them() -> None:
-    assert len({row[0] for row in BAD}) == len(BAD) >= 100
+def test_table_has_at_least_100_distinct_rows() -> None:
+    assert len({row[0] for row in BAD_INPUTS}) == len(BAD_INPUTS) >= 100
 
 
-FINE = {
-    "byte order mark": text("kaggle/depths.csv", r"\Aid", "\ufeffid"),
-    "Windows line ends": text("kaggle/depths.csv", "$", "\r", 0),
-    "quotes": text("kaggle/depths.csv", "^([0-9a-f]+),", r'"\1",', 0),
-    "blank lines": text("kaggle/depths.csv", "$", r"\n", 0),
-    "one column more": text("kaggle/depths.csv", "(.)$", r"\1,by hand", 0),
-    "no line end at the end": text("kaggle/depths.csv", r"\n\Z", ""),
+EQUIVALENT_TABLES = {
+    "byte order mark": substitute("kaggle/depths.csv", r"\Aid", "\ufeffid"),
+    "CRLF line ends": substitute("kaggle/depths.csv", "$", "\r", 0),
+    "quoted ids": substitute("kaggle/depths.csv", "^([0-9a-f]+),", r'"\1",', 0),
+    "blank lines": substitute("kaggle/depths.csv", "$", r"\n", 0),
+    "an extra column": substitute("kaggle/depths.csv", "(.)$", r"\1,comment", 0),
+    "no final newline": substitute("kaggle/depths.csv", r"\n\Z", ""),
 }
 
 
-@pytest.mark.parametrize("spoil", [pytest.param(spoil, id=name) for name, spoil in FINE.items()])
-def test_the_same_table_in_other_words_is_the_same(place: Path, user: User, spoil: Spoil) -> None:
+@pytest.mark.parametrize("reformat", EQUIVALENT_TABLES.values(), ids=EQUIVALENT_TABLES)
+def test_reformatted_table_gives_the_same_outputs(workdir: Path, user: User, reformat: Corruption) -> None:
     command = COMMANDS["preprocess"].split(" ")
-    assert user.types(*command[:-1], "before").code == 0
-    spoil()
-    assert user.types(*command).code == 0
+    assert user.run(*command[:-1], "before").code == 0
+    reformat()
+    assert user.run(*command).code == 0
     for name in ("tiles.csv", "train_images.npy", "train_masks.npy", "test_images.npy"):
-        assert (place / "before" / name).read_bytes() == (place / "out" / name).read_bytes()
+        assert (workdir / "before" / name).read_bytes() == (workdir / "out" / name).read_bytes()
 
 
-def test_depths_may_be_negative(place: Path, user: User) -> None:
-    text("kaggle/depths.csv", r",(\d+)$", r",-\1.5", 0)()
-    assert user.types(*COMMANDS["preprocess"].split(" ")).code == 0
+def test_depths_may_be_negative(workdir: Path, user: User) -> None:
+    substitute("kaggle/depths.csv", r",(\d+)$", r",-\1.5", 0)()
+    assert user.run(*COMMANDS["preprocess"].split(" ")).code == 0
     depths = dict(line.split(",") for line in Path("kaggle/depths.csv").read_text().splitlines())
     rows = [line.split(",") for line in Path("out/tiles.csv").read_text().splitlines()[1:]]
     assert [float(row[3]) for row in rows] == [float(depths[row[0]]) for row in rows]

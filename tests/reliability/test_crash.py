@@ -1,4 +1,4 @@
-"""A command that is killed at any moment at which it touches the disk, or finds no room there, and is run again."""
+"""Every command survives SIGKILL or a full disk at each of its disk operations."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reliability.lines import command_lines
+from reliability.command_lines import command_lines
 
 CRASH = Path(__file__).with_name("crash.py")
 CRASHED = [name for name in command_lines() if not name.startswith("(")]
+MANY_OPERATIONS = ["synthesize"]
+OTHERS = [name for name in CRASHED if name not in MANY_OPERATIONS]
 
 
-def crash(work: Path, how: str, *names: str) -> list[dict[str, Any]]:
-    """Crash the commands of these names at each of their moments; what was found."""
+def run_crash(work: Path, how: str, *names: str) -> list[dict[str, Any]]:
+    """Crash these commands at each of their disk operations; return one result per command."""
     command = [sys.executable, str(CRASH), str(work), how, *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-DRAWING = ["synthesize"]  # of many moments, and nobody's night
-OTHERS = [name for name in CRASHED if name not in DRAWING]
 
 
 @pytest.mark.slow
@@ -32,14 +30,14 @@ OTHERS = [name for name in CRASHED if name not in DRAWING]
     ("how", "names"),
     [
         pytest.param("kill", OTHERS, id="kill"),
-        pytest.param("kill", DRAWING, marks=pytest.mark.long, id="kill, drawing"),
+        pytest.param("kill", MANY_OPERATIONS, marks=pytest.mark.long, id="kill, synthesize"),
         pytest.param("full", CRASHED, marks=pytest.mark.long, id="full"),
     ],
 )
-def test_crashed_anywhere_every_command_ends_with_the_same_bytes(tmp_path: Path, how: str, names: list[str]) -> None:
-    found = crash(tmp_path / "work", how, *names)
-    assert [one["command"] for one in found] == names
-    for one in found:
-        kinds = {moment.split()[0] for moment in one["moments"]}
-        assert kinds >= {"open", "fsync", "os.rename"}, one
-        assert one["problems"] == []
+def test_crashed_command_recovers_with_the_same_bytes(tmp_path: Path, how: str, names: list[str]) -> None:
+    outcomes = run_crash(tmp_path / "work", how, *names)
+    assert [outcome["command"] for outcome in outcomes] == names
+    for outcome in outcomes:
+        kinds = {operation.split()[0] for operation in outcome["operations"]}
+        assert kinds >= {"open", "fsync", "os.rename"}, outcome
+        assert outcome["problems"] == []

@@ -1,4 +1,4 @@
-"""Nothing that somebody hands over is unpickled: no call in the sources could do it, and files that try do nothing."""
+"""No input file can run code: the sources contain no call that unpickles one, and malicious files are rejected."""
 
 from __future__ import annotations
 
@@ -7,67 +7,69 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.corruption import Harm, pickled, torch_file
+from helpers.corruption import Exploit, malicious_pickle, torch_file
 from helpers.kaggle_user import User
 
 from tgs_salt.log import logger
-from tgs_salt.models.model_file import read_torch
+from tgs_salt.models.model_file import read_torch_file
 from tgs_salt.signals import StopRequest
 from tgs_salt.training.checkpoints import CheckpointManager
 
 ROOT = Path(__file__).parents[2]
-MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-PANDAS = {"read_pickle", "read_hdf"}
+UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+UNSAFE_PANDAS = {"read_pickle", "read_hdf"}
 
 
-def sources() -> dict[str, str]:
-    """Python of the project by its path: the package, benchmarks, rendering of environments, rules and notebooks."""
-    found = {
+def read_sources() -> dict[str, str]:
+    """Return the Python code of the package, benchmarks, environments, rules and notebooks, by path."""
+    sources = {
         path: path.read_text() for folder in ("src", "benchmarks", "envs") for path in (ROOT / folder).rglob("*.py")
     }
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = json.loads(path.read_text())["cells"]
         code = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code")
-        # Lines for a shell are no Python.
-        found[path] = "\n".join("pass" if line.startswith(("!", "%")) else line for line in code.splitlines())
-    # Of the functions in the rules' files everything is Python but the directives.
-    found[ROOT / "workflow/rules/common.smk"] = (ROOT / "workflow/rules/common.smk").read_text()
-    return {str(path.relative_to(ROOT)): text for path, text in found.items()}
+        # Shell lines are not Python.
+        sources[path] = "\n".join("pass" if line.startswith(("!", "%")) else line for line in code.splitlines())
+    # This file consists of plain Python only; the other .smk files contain rules, which ast cannot parse.
+    sources[ROOT / "workflow/rules/common.smk"] = (ROOT / "workflow/rules/common.smk").read_text()
+    return {str(path.relative_to(ROOT)): text for path, text in sources.items()}
 
 
-def offences(text: str) -> list[str]:
-    """Calls and imports by which a file could be unpickled."""
-    found = []
+def unsafe_code(text: str) -> list[str]:
+    """Return the imports and calls that could unpickle a file."""
+    unsafe = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [getattr(node, "module", None) or "", *(name.name for name in node.names)]
-            found += [f"import {name}" for name in names if name.partition(".")[0] in MODULES | PANDAS]
+            unsafe += [f"import {name}" for name in names if name.partition(".")[0] in UNSAFE_MODULES | UNSAFE_PANDAS]
         if not isinstance(node, ast.Call):
             continue
-        called, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
-        if called == "torch.load" and given.get("weights_only") != "True":
-            found.append(ast.unparse(node))
-        if called.rpartition(".")[2] in PANDAS or given.get("allow_pickle", "False") != "False":
-            found.append(ast.unparse(node))
-        if called in ("yaml.load", "yaml.unsafe_load", "yaml.full_load") and ast.unparse(node.args[-1]) != "_Once":
-            found.append(ast.unparse(node))
-    return found
+        function = ast.unparse(node.func)
+        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        if function == "torch.load" and keywords.get("weights_only") != "True":
+            unsafe.append(ast.unparse(node))
+        if function.rpartition(".")[2] in UNSAFE_PANDAS or keywords.get("allow_pickle", "False") != "False":
+            unsafe.append(ast.unparse(node))
+        yaml_load = function in ("yaml.load", "yaml.unsafe_load", "yaml.full_load")
+        if yaml_load and ast.unparse(node.args[-1]) != "UniqueKeyLoader":  # a subclass of yaml.SafeLoader
+            unsafe.append(ast.unparse(node))
+    return unsafe
 
 
-def test_no_source_can_unpickle_a_file() -> None:
-    read = sources()
-    assert {"src/tgs_salt/models/model_file.py", "workflow/rules/common.smk", "notebooks/kaggle.ipynb"} <= set(read)
-    assert sum(text.count("torch.load(") for text in read.values()) >= 3
-    assert {path: bad for path, text in read.items() if (bad := offences(text))} == {}
+def test_sources_contain_no_unsafe_code() -> None:
+    sources = read_sources()
+    assert {"src/tgs_salt/models/model_file.py", "workflow/rules/common.smk", "notebooks/kaggle.ipynb"} <= set(sources)
+    assert sum(text.count("torch.load(") for text in sources.values()) >= 3
+    assert {path: unsafe for path, text in sources.items() if (unsafe := unsafe_code(text))} == {}
 
 
 @pytest.mark.parametrize(
     "path", ["Snakefile", *(f"workflow/rules/{path.name}" for path in (ROOT / "workflow/rules").glob("*"))]
 )
-def test_no_rule_can_unpickle_a_file(path: str) -> None:
-    """Rules are no Python that could be parsed; none of these words is in them."""
+def test_rules_contain_no_unsafe_names(path: str) -> None:
     text = (ROOT / path).read_text()
-    assert [word for word in (*MODULES, *PANDAS, "torch.load", "allow_pickle") if word in text] == []
+    unsafe = (*UNSAFE_MODULES, *UNSAFE_PANDAS, "torch.load", "allow_pickle")
+    assert [name for name in unsafe if name in text] == []
 
 
 @pytest.mark.parametrize(
@@ -78,40 +80,45 @@ def test_no_rule_can_unpickle_a_file(path: str) -> None:
         "yaml.unsafe_load(text)",
     ],
 )  # fmt: skip
-def test_what_would_be_found(code: str) -> None:
-    assert offences(code)
+def test_unsafe_code_is_detected(code: str) -> None:
+    assert unsafe_code(code)
 
 
-def test_the_harm_is_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else none of these tests would show anything."""
+def test_exploit_works_when_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without this, the tests below would prove nothing.
     monkeypatch.chdir(tmp_path)
-    function, arguments = Harm().__reduce__()
+    function, arguments = Exploit().__reduce__()
     function(*arguments)
-    assert (tmp_path / "harm").exists()
+    assert (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("inner", [pickled(), torch_file(pickled())], ids=["pickle", "torch"])
-def test_a_checkpoint_with_code_is_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, inner: bytes
+MALICIOUS_FILES = pytest.mark.parametrize(
+    "content", [malicious_pickle(), torch_file(malicious_pickle())], ids=["pickle", "torch"]
+)
+
+
+@MALICIOUS_FILES
+def test_malicious_checkpoint_is_skipped_as_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(logger, "propagate", True)  # a command in this process may have turned it off
-    (tmp_path / "checkpoint.pt").write_bytes(inner)
-    assert read_torch(tmp_path / "checkpoint.pt") is None
+    monkeypatch.setattr(logger, "propagate", True)  # commands of other tests turn it off
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    assert read_torch_file(tmp_path / "checkpoint.pt") is None
     assert CheckpointManager(tmp_path, {}, 10, StopRequest()).load() is None
     assert "checkpoint.pt is damaged; starting from the first epoch" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
-@pytest.mark.parametrize("inner", [pickled(), torch_file(pickled())], ids=["pickle", "torch"])
-def test_encoder_weights_with_code(place: Path, user: User, inner: bytes) -> None:
-    Path("mine.pt").write_bytes(inner)
+@MALICIOUS_FILES
+def test_malicious_encoder_weights_are_rejected(workdir: Path, user: User, content: bytes) -> None:
+    Path("mine.pt").write_bytes(content)
     settings = '{"model":{"encoder_weights":"mine.pt","encoder":"resnet18","epochs":1,"threads":1}}'
     files = ("images", "data/train_images.npy"), ("masks", "data/train_masks.npy"), ("tiles", "data/tiles.csv")
-    named = [word for name, path in (*files, ("folds", "folds.csv")) for word in (f"--{name}", path)]
-    ended = user.types(
-        "train", "--settings", settings, "--model", "a", "--fold", "0", *named, "--output", "out/model.pt"
+    inputs = [word for name, path in (*files, ("folds", "folds.csv")) for word in (f"--{name}", path)]
+    result = user.run(
+        "train", "--settings", settings, "--model", "a", "--fold", "0", *inputs, "--output", "out/model.pt"
     )
-    assert ended.code == 1
-    assert ended.error == "models.a.encoder_weights: mine.pt is not a torch file of tensors (UnpicklingError)."
-    assert not Path("harm").exists() and not Path("out/model.pt").exists()
+    assert result.code == 1
+    assert result.error == "models.a.encoder_weights: mine.pt is not a torch file of tensors (UnpicklingError)."
+    assert not Path("executed").exists() and not Path("out/model.pt").exists()

@@ -1,4 +1,4 @@
-"""The page as a real Chromium shows it: `make test-browser` (Debian packages chromium and chromium-driver)."""
+"""The report in headless Chromium: `make test-browser` (Debian packages chromium and chromium-driver)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import pytest
 from helpers.browser import Browser, browser
 from helpers.experiments import make_experiment
 
-from tgs_salt.report.page import page
+from tgs_salt.report.page import write_report
 
 pytestmark = pytest.mark.browser
 
 VIEWS = [(400, False), (400, True), (1600, False), (1600, True)]
 
-PICTURES = """
-const addresses = [...document.querySelectorAll('img')].map(i => i.src)
+IMAGES = """
+const urls = [...document.querySelectorAll('img')].map(i => i.src)
     .concat([...document.querySelectorAll('svg image')].map(i => i.href.baseVal));
-return Promise.all(addresses.map(async address => {
-    const picture = new Image();
-    picture.src = address;
-    try { await picture.decode(); } catch (problem) { return address.slice(0, 80); }
-    return picture.naturalWidth > 0 ? null : address.slice(0, 80);
-})).then(bad => ({count: addresses.length, bad: bad.filter(Boolean)}));
+return Promise.all(urls.map(async url => {
+    const image = new Image();
+    image.src = url;
+    try { await image.decode(); } catch (error) { return url.slice(0, 80); }
+    return image.naturalWidth > 0 ? null : url.slice(0, 80);
+})).then(bad => ({count: urls.length, bad: bad.filter(Boolean)}));
 """
-NAMELESS = """
+UNNAMED = """
 return [...document.querySelectorAll('img, svg')]
     .filter(e => !e.closest('[aria-hidden=true]'))
     .filter(e => !((e.alt || e.getAttribute('aria-label') || '').trim()))
@@ -43,7 +43,7 @@ return [...document.querySelectorAll('body *')].filter(inside)
     .map(e => e.outerHTML.slice(0, 100))
     .concat(document.documentElement.scrollWidth > innerWidth ? ['the page'] : []);
 """
-# Every piece of text: its size on the screen, and its contrast (WCAG 2) to what lies behind it.
+# Each text node with its size on the screen in pixels and its contrast (WCAG 2) to its background.
 TEXTS = """
 const channels = color => color.match(/[0-9.]+/g).map(Number);
 const luminance = color => {
@@ -51,7 +51,7 @@ const luminance = color => {
     const [r, g, b] = channels(color).map(c => linear(c / 255));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 };
-const behind = e => {
+const background = e => {
     for (; e; e = e.parentElement) {
         const color = getComputedStyle(e).backgroundColor;
         if (channels(color).length === 3) return color;
@@ -59,80 +59,86 @@ const behind = e => {
     return null;
 };
 const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-const found = [];
+const texts = [];
 while (walker.nextNode()) {
     const e = walker.currentNode.parentElement, text = walker.currentNode.data.trim();
     if (!text || e.closest('style, title, details:not([open]) > pre')) continue;
-    const style = getComputedStyle(e), drawn = e.closest('svg');
-    const at = drawn ? e.getScreenCTM() : {c: 0, d: 1}, scale = Math.hypot(at.c, at.d);  // also of turned text
-    const ink = luminance(drawn ? style.fill : style.color), paper = luminance(behind(e));
-    const contrast = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
-    found.push({text, drawn: Boolean(drawn), size: parseFloat(style.fontSize) * scale, contrast});
+    const style = getComputedStyle(e), svg = e.closest('svg');
+    const matrix = svg ? e.getScreenCTM() : {c: 0, d: 1}, scale = Math.hypot(matrix.c, matrix.d);  // any rotation
+    const front = luminance(svg ? style.fill : style.color), back = luminance(background(e));
+    const contrast = (Math.max(front, back) + 0.05) / (Math.min(front, back) + 0.05);
+    texts.push({text, in_svg: Boolean(svg), size: parseFloat(style.fontSize) * scale, contrast});
 }
-return found;
+return texts;
 """
 
 
 @pytest.fixture(scope="module")
 def window() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
+    with browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The report of a finished experiment, and of one whose folds still train."""
+    """Return the report of a finished experiment and of an unfinished one."""
     folder = tmp_path_factory.mktemp("browser")
     finished = make_experiment(folder / "salt", side=101, train=45, test=12)
-    started = shutil.copytree(finished, folder / "begun")
+    unfinished = shutil.copytree(finished, folder / "unfinished")
     for name in ("threshold.json", "ensemble", "submission.csv", "scores.csv"):
-        path = started / name
+        path = unfinished / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shutil.rmtree(started / "models/second")
-    for experiment in (finished, started):
-        page(experiment, experiment / "report.html")
-    return {"finished": finished / "report.html", "begun": started / "report.html"}
+    shutil.rmtree(unfinished / "models/second")
+    for experiment in (finished, unfinished):
+        write_report(experiment, experiment / "report.html")
+    return {"finished": finished / "report.html", "unfinished": unfinished / "report.html"}
 
 
 @pytest.mark.parametrize(("width", "dark"), VIEWS, ids=str)
-@pytest.mark.parametrize("name", ["finished", "begun"])
-def test_the_page_stands_by_itself(window: Browser, pages: dict[str, Path], name: str, width: int, dark: bool) -> None:
+@pytest.mark.parametrize("name", ["finished", "unfinished"])
+def test_page_is_self_contained_and_fits(
+    window: Browser, pages: dict[str, Path], name: str, width: int, dark: bool
+) -> None:
     window.open(pages[name], width, dark)
-    assert window.complaints() == []
+    assert window.console_messages() == []
     assert window.requests() == [pages[name].as_uri()]
-    pictures = window.ask(PICTURES)
-    assert pictures["bad"] == [] and (pictures["count"] > 40 or name == "begun")
-    assert window.ask(OVERFLOW) == []
-    small = [t for t in window.ask(TEXTS) if t["size"] < (10 if t["drawn"] else 12)]
+    images = window.run_script(IMAGES)
+    assert images["bad"] == [] and (images["count"] > 40 or name == "unfinished")
+    assert window.run_script(OVERFLOW) == []
+    small = [t for t in window.run_script(TEXTS) if t["size"] < (10 if t["in_svg"] else 12)]
     assert small == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_text_stands_out(window: Browser, pages: dict[str, Path], dark: bool) -> None:
+def test_text_has_contrast(window: Browser, pages: dict[str, Path], dark: bool) -> None:
     window.open(pages["finished"], 1000, dark)
-    texts: list[dict[str, Any]] = window.ask(TEXTS)
-    assert len(texts) > 200 and any(text["drawn"] for text in texts)
+    texts: list[dict[str, Any]] = window.run_script(TEXTS)
+    assert len(texts) > 200 and any(text["in_svg"] for text in texts)
     assert [text for text in texts if text["contrast"] < 4.5] == []
-    shade = window.ask("return getComputedStyle(document.documentElement).backgroundColor")
-    assert (sum(map(int, shade[4:-1].split(","))) < 200) == dark
+    background = window.run_script("return getComputedStyle(document.documentElement).backgroundColor")
+    assert (sum(map(int, background[4:-1].split(","))) < 200) == dark
 
 
-@pytest.mark.parametrize("name", ["finished", "begun"])
-def test_who_hears_the_page_follows_it(window: Browser, pages: dict[str, Path], name: str) -> None:
+@pytest.mark.parametrize("name", ["finished", "unfinished"])
+def test_page_is_accessible_to_screen_readers(window: Browser, pages: dict[str, Path], name: str) -> None:
     window.open(pages[name], 1000)
-    assert window.ask(NAMELESS) == []
-    levels = [level for level, _ in window.ask(HEADINGS)]
+    assert window.run_script(UNNAMED) == []
+    levels = [level for level, _text in window.run_script(HEADINGS)]
     assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-    assert window.ask("return document.documentElement.lang") == "en"
-    links = window.ask("return [...document.links].map(a => a.hash).filter(h => !document.querySelector(h))")
-    assert links == []
+    assert all(following <= level + 1 for level, following in pairwise(levels))
+    assert window.run_script("return document.documentElement.lang") == "en"
+    broken_links = window.run_script(
+        "return [...document.links].map(a => a.hash).filter(h => !document.querySelector(h))"
+    )
+    assert broken_links == []
 
 
-def test_print_is_black_on_white(window: Browser, pages: dict[str, Path]) -> None:
+def test_print_style_is_black_on_white(window: Browser, pages: dict[str, Path]) -> None:
     window.open(pages["finished"], 794, dark=True, media="print")
-    assert window.ask("return getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
-    assert [text for text in window.ask(TEXTS) if text["contrast"] < 4.5] == []
-    assert window.ask("return document.querySelector('details pre').getBoundingClientRect().height") > 50
-    printed = window.printed()
-    assert printed.startswith(b"%PDF") and 2 <= printed.count(b"/Type /Page\n") <= 15
+    assert (
+        window.run_script("return getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+    )
+    assert [text for text in window.run_script(TEXTS) if text["contrast"] < 4.5] == []
+    assert window.run_script("return document.querySelector('details pre').getBoundingClientRect().height") > 50
+    pdf = window.print_to_pdf()
+    assert pdf.startswith(b"%PDF") and 2 <= pdf.count(b"/Type /Page\n") <= 15

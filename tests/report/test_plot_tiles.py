@@ -1,4 +1,4 @@
-"""Pictures of single tiles: which panels, and that the pixels are the tile's."""
+"""`plot-tiles`: the panels of a tile and their pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.command_line import refused, tgs_salt
+from helpers.command_line import error_message, tgs_salt
 from helpers.experiments import make_experiment
 
 from tgs_salt.errors import UserError
@@ -19,60 +19,60 @@ from tgs_salt.report import plot_tiles
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_experiment(tmp_path_factory.mktemp("show") / "salt")
+    return make_experiment(tmp_path_factory.mktemp("plot") / "salt")
 
 
-def test_a_labelled_tile_has_four_panels_and_the_votes_that_did_not_learn_it(experiment: Path) -> None:
+def test_labeled_tile_has_four_panels_and_its_out_of_fold_predictions(experiment: Path) -> None:
     folds = pd.read_csv(experiment / "folds.csv")
     decision = json.loads((experiment / "threshold.json").read_text())
     row = 7
     fold = folds["fold"][row]
     panels = plot_tiles._panels(Experiment(experiment), "train", row)
-    truth = np.load(experiment / "data/train_masks.npy")[row] > 0
-    together = np.load(experiment / "ensemble/oof.npy")[row]
-    mask = together >= decision["threshold"]
-    mask &= mask.sum() >= decision["min_area"]
+    true = np.load(experiment / "data/train_masks.npy")[row] > 0
+    probabilities = np.load(experiment / "ensemble/oof.npy")[row]
+    predicted = probabilities >= decision["threshold"]
+    predicted &= predicted.sum() >= decision["min_area"]
     assert [panel.title.split(",")[0] for panel in panels] == [
-        "seismic", "truth", "probability", "decision", f"first fold {fold}", f"second fold {fold}"
+        "seismic", "true mask", "probability", "predicted mask", f"first fold {fold}", f"second fold {fold}"
     ]  # fmt: skip
     assert np.array_equal(panels[0].pixels, np.load(experiment / "data/train_images.npy")[row])
-    for (outlined, _), wanted in zip(panels[0].outlines, (truth, mask), strict=True):
-        assert np.array_equal(outlined, wanted)
-    assert np.array_equal(panels[1].pixels > 0, truth) and np.array_equal(panels[3].pixels > 0, mask)
-    assert np.array_equal(panels[2].pixels, together)
-    place = list(folds["id"][folds["fold"] == fold]).index(folds["id"][row])
+    for (outlined, _color), expected in zip(panels[0].outlines, (true, predicted), strict=True):
+        assert np.array_equal(outlined, expected)
+    assert np.array_equal(panels[1].pixels > 0, true) and np.array_equal(panels[3].pixels > 0, predicted)
+    assert np.array_equal(panels[2].pixels, probabilities)
+    index = list(folds["id"][folds["fold"] == fold]).index(folds["id"][row])
     for panel, model in zip(panels[4:], ("first", "second"), strict=True):
-        assert np.array_equal(panel.pixels, np.load(experiment / f"models/{model}/fold{fold}/oof.npy")[place])
+        assert np.array_equal(panel.pixels, np.load(experiment / f"models/{model}/fold{fold}/oof.npy")[index])
 
 
-def test_a_test_tile_has_every_vote_and_no_truth(experiment: Path) -> None:
+def test_test_tile_has_every_prediction_and_no_true_mask(experiment: Path) -> None:
     panels = plot_tiles._panels(Experiment(experiment), "test", 3)
-    votes = [f"{model} fold {fold}" for model in ("first", "second") for fold in range(3)]
-    assert [panel.title.split(",")[0] for panel in panels] == ["seismic", "probability", "decision", *votes]
-    for panel, name in zip(panels[3:], votes, strict=True):
-        model, _, fold = name.split()
+    predictions = [f"{model} fold {fold}" for model in ("first", "second") for fold in range(3)]
+    assert [panel.title.split(",")[0] for panel in panels] == ["seismic", "probability", "predicted mask", *predictions]
+    for panel, name in zip(panels[3:], predictions, strict=True):
+        model, _word, fold = name.split()
         assert np.array_equal(panel.pixels, np.load(experiment / f"models/{model}/fold{fold}/test.npy")[3])
 
 
-def test_pictures_are_written_and_named(experiment: Path, tmp_path: Path) -> None:
+def test_written_files_and_their_printed_paths(experiment: Path, tmp_path: Path) -> None:
     done = tgs_salt("plot-tiles", experiment, "t0007", "u0003", "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(tmp_path / "t0007.png"), str(tmp_path / "u0003.png")]
-    # The first panel's middle is the tile's middle pixel, as gray as it is.
-    picture = cv2.imread(str(tmp_path / "u0003.png"))
-    gray = (picture == picture[..., :1]).all(axis=2)
-    assert picture.shape[1] > 1000 and gray.mean() > 0.2
+    # The seismic panel and the background are gray.
+    image = cv2.imread(str(tmp_path / "u0003.png"))
+    gray = (image == image[..., :1]).all(axis=2)
+    assert image.shape[1] > 1000 and gray.mean() > 0.2
 
 
-def test_before_anything_is_trained(experiment: Path, tmp_path: Path) -> None:
+def test_experiment_before_training(experiment: Path, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    with pytest.raises(UserError, match="not packed yet"):
+    with pytest.raises(UserError, match="not preprocessed yet"):
         plot_tiles.plot_tiles(tmp_path / "new", ["t0007"], tmp_path)
     (tmp_path / "new/data").symlink_to(experiment / "data")
     panels = plot_tiles._panels(Experiment(tmp_path / "new"), "train", 7)
-    assert [panel.title.split(",")[0] for panel in panels] == ["seismic", "truth"]
+    assert [panel.title.split(",")[0] for panel in panels] == ["seismic", "true mask"]
 
 
-def test_no_such_tile(experiment: Path) -> None:
-    said = refused(tgs_salt("plot-tiles", experiment, "t00007"))
-    assert said == f"t00007: {experiment} has no such tile, did you mean t0007?"
+def test_unknown_tile(experiment: Path) -> None:
+    message = error_message(tgs_salt("plot-tiles", experiment, "t00007"))
+    assert message == f"t00007: {experiment} has no such tile, did you mean t0007?"

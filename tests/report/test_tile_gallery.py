@@ -1,4 +1,4 @@
-"""Outlines of masks against the pixels themselves."""
+"""Outlines and SVG paths of masks against a loop over pixels."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tgs_salt.report.tile_gallery import decided, outline, path
+from tgs_salt.report.tile_gallery import outline, svg_path, threshold_mask
 
 masks = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 
 
-def edges_of(mask: np.ndarray) -> set[tuple[int, int, int, int]]:
-    """Sides of salt pixels beyond which there is no salt, pixel by pixel."""
+def expected_edges(mask: np.ndarray) -> set[tuple[int, int, int, int]]:
+    """Return the sides of salt pixels that do not touch another salt pixel."""
     height, width = mask.shape
-    found = set()
+    edges = set()
     for y, x in np.argwhere(mask).tolist():
         for dy, dx, edge in (
             (-1, 0, (x, y, x + 1, y)), (1, 0, (x, y + 1, x + 1, y + 1)),
             (0, -1, (x, y, x, y + 1)), (0, 1, (x + 1, y, x + 1, y + 1)),
         ):  # fmt: skip
-            beyond = 0 <= y + dy < height and 0 <= x + dx < width and mask[y + dy, x + dx]
-            if not beyond:
-                found.add(edge)
-    return found
+            neighbor = 0 <= y + dy < height and 0 <= x + dx < width and mask[y + dy, x + dx]
+            if not neighbor:
+                edges.add(edge)
+    return edges
 
 
-def walked(strokes: str) -> list[tuple[int, int, int, int]]:
-    """The unit edges that an SVG path draws."""
+def unit_edges(strokes: str) -> list[tuple[int, int, int, int]]:
+    """Return the unit edges that an SVG path draws."""
     edges = []
     for x, y, along, length in re.findall(r"M(\d+) (\d+)([vh])(\d+)", strokes):
         for step in range(int(length)):
@@ -40,18 +40,18 @@ def walked(strokes: str) -> list[tuple[int, int, int, int]]:
 
 
 @given(masks)
-def test_an_outline_is_where_salt_ends(mask: np.ndarray) -> None:
+def test_outline_matches_a_loop_over_pixels(mask: np.ndarray) -> None:
     edges = [tuple(edge) for edge in outline(mask).tolist()]
-    assert len(edges) == len(set(edges)) and set(edges) == edges_of(mask)
+    assert len(edges) == len(set(edges)) and set(edges) == expected_edges(mask)
 
 
 @given(masks)
-def test_a_path_draws_each_edge_once_in_few_strokes(mask: np.ndarray) -> None:
-    strokes = path(outline(mask))
-    edges = walked(strokes)
-    assert len(edges) == len(set(edges)) and set(edges) == edges_of(mask)
+def test_svg_path_draws_each_edge_once_with_the_longest_strokes(mask: np.ndarray) -> None:
+    strokes = svg_path(outline(mask))
+    edges = unit_edges(strokes)
+    assert len(edges) == len(set(edges)) and set(edges) == expected_edges(mask)
     assert re.fullmatch(r"(M\d+ \d+[vh][1-9]\d*)*", strokes)
-    # No stroke could be longer: its end is no other's beginning in the same direction.
+    # No stroke starts where another one in the same direction ends.
     ends = re.findall(r"M(\d+) (\d+)([vh])(\d+)", strokes)
     starts = {(int(x), int(y), along) for x, y, along, _ in ends}
     for x, y, along, length in ends:
@@ -59,7 +59,7 @@ def test_a_path_draws_each_edge_once_in_few_strokes(mask: np.ndarray) -> None:
         assert (*end, along) not in starts
 
 
-def test_the_decision_on_a_tile() -> None:
-    bytes_ = np.array([[10, 200], [99, 100]], np.uint8)
-    assert decided(bytes_, 100, 0).tolist() == [[False, True], [False, True]]
-    assert decided(bytes_, 100, 2).sum() == 2 and decided(bytes_, 100, 3).sum() == 0
+def test_threshold_mask() -> None:
+    probabilities = np.array([[10, 200], [99, 100]], np.uint8)
+    assert threshold_mask(probabilities, 100, 0).tolist() == [[False, True], [False, True]]
+    assert threshold_mask(probabilities, 100, 2).sum() == 2 and threshold_mask(probabilities, 100, 3).sum() == 0

@@ -1,4 +1,4 @@
-"""workflow/config.schema.json follows the settings, and every configuration in the tree follows both."""
+"""workflow/config.schema.json is generated from the settings, and all configurations in the repository satisfy both."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SCHEMA = ROOT / "workflow" / "config.schema.json"
 PRESETS = sorted((ROOT / "workflow" / "presets").glob("*.yaml"))
 
 
-def as_editors_read(path: Path) -> Any:
-    """YAML 1.2, where 1e-3 is a number; PyYAML follows 1.1, where it is a text."""
+def load_yaml_1_2(path: Path) -> Any:
+    """Load a file as editors do, by YAML 1.2, where 1e-3 is a number; in YAML 1.1 (PyYAML) it is a string."""
 
     def numbers(value: Any) -> Any:
         if isinstance(value, dict):
@@ -34,17 +34,17 @@ def as_editors_read(path: Path) -> Any:
 
 
 def validator() -> Any:
-    jsonschema = pytest.importorskip("jsonschema", reason="snakemake installs jsonschema; it is not there")
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed; snakemake depends on it")
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
 
 
-def test_there_are_presets() -> None:
+def test_presets_exist() -> None:
     assert "demo" in [path.stem for path in PRESETS]
 
 
-def test_the_schema_is_what_the_command_prints() -> None:
+def test_schema_file_is_up_to_date() -> None:
     printed = tgs_salt("config", "--schema")
     assert printed.returncode == 0, printed.stderr
     assert printed.stdout == SCHEMA.read_text(), "workflow/config.schema.json is stale: run `make lock` and commit it"
@@ -52,23 +52,25 @@ def test_the_schema_is_what_the_command_prints() -> None:
 
 
 @pytest.mark.parametrize("preset", [None, *PRESETS], ids=lambda path: path.stem if path else "config.yaml")
-def test_configurations_of_the_tree_load(preset: Path | None) -> None:
+def test_configurations_load(preset: Path | None) -> None:
     settings = load_files(*filter(None, [CONFIG, preset]))
-    assert settings.needed
+    assert settings.required_models
     if preset:
-        own = yaml.safe_load(preset.read_text())
-        assert set(settings.voters) <= set(own["models"]), "a preset names its own models, or config.yaml's would train"
-        assert settings.name != load_files(CONFIG).name, "a preset has results of its own"
+        preset_keys = yaml.safe_load(preset.read_text())
+        assert set(settings.ensemble_models) <= set(preset_keys["models"]), (
+            "a preset that does not list its models would train config.yaml's"
+        )
+        assert settings.name != load_files(CONFIG).name, "presets have their preset_keys results folders"
 
 
 @pytest.mark.parametrize("path", [CONFIG, *PRESETS], ids=lambda path: path.stem)
-def test_configurations_of_the_tree_follow_the_schema(path: Path) -> None:
-    problems = [f"{'.'.join(map(str, e.path))}: {e.message}" for e in validator().iter_errors(as_editors_read(path))]
+def test_configurations_satisfy_the_schema(path: Path) -> None:
+    problems = [f"{'.'.join(map(str, e.path))}: {e.message}" for e in validator().iter_errors(load_yaml_1_2(path))]
     assert problems == []
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "overlay",
     [
         {"fold": {}},
         {"folds": {"n_splits": 1}},
@@ -79,25 +81,25 @@ def test_configurations_of_the_tree_follow_the_schema(path: Path) -> None:
         {"ensemble": {"weights": {"a": 0}}},
     ],
 )
-def test_the_schema_refuses_what_load_refuses(wrong: dict[str, Any]) -> None:
-    assert not validator().is_valid(wrong)
+def test_schema_rejects_invalid_configurations(overlay: dict[str, Any]) -> None:
+    assert not validator().is_valid(overlay)
     with pytest.raises(UserError):
-        load({"models": {"a": {}}, **wrong})
+        load({"models": {"a": {}}, **overlay})
 
 
-def test_every_key_says_what_it_is() -> None:
+def test_every_key_has_a_description() -> None:
     schema = json_schema()
     sections = {"": schema, **schema["$defs"]}
-    mute = [
+    undocumented = [
         f"{name}.{key}"
-        for name, part in sections.items()
-        for key, node in part["properties"].items()
+        for name, section in sections.items()
+        for key, node in section["properties"].items()
         if not node.get("description")
     ]
-    assert mute == []
+    assert undocumented == []
 
 
-def test_the_effective_settings_can_be_read_back(tmp_path: Path) -> None:
+def test_printed_settings_can_be_read_back(tmp_path: Path) -> None:
     printed = tgs_salt("config", CONFIG, *PRESETS[:1])
     assert printed.returncode == 0, printed.stderr
     (tmp_path / "whole.yaml").write_text(printed.stdout)

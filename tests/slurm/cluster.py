@@ -1,4 +1,4 @@
-"""A SLURM of one node and two pretended GPUs, from Debian's packages and without systemd."""
+"""A SLURM cluster of one node and two fake GPUs, from Debian's packages and without systemd."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
-SETTINGS = Path("/etc/slurm")  # clients inside a job look nowhere else: the executor drops SLURM_CONF
+CONFIG_FOLDER = Path("/etc/slurm")  # the executor drops SLURM_CONF, so clients inside a job read this folder
 FILES = ("slurm.conf", "gres.conf", "cgroup.conf")
-GPUS = ((1, 3), (1, 5))  # numbers of /dev/null and /dev/zero: SLURM insists on character devices
+GPUS = ((1, 3), (1, 5))  # major and minor of /dev/null and /dev/zero: SLURM requires character devices
 GRACE = 5  # seconds from SIGTERM to SIGKILL
 
-# Memory and cores are pretended too: nothing here needs what the rules ask for.
+# Memory and cores are fake too: nothing here needs what the rules ask for.
 CONFIGURATION = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -50,23 +50,24 @@ PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
 """
 
 
-def why_not() -> str:
-    """Why there can be no such cluster here, in one sentence; empty where there can be."""
+def unavailable_reason() -> str:
+    """Return why the cluster cannot be started here; empty if it can."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         return "starting SLURM's daemons needs root"
     if not all(map(shutil.which, PROGRAMS)) and not shutil.which("apt-get"):
         return "SLURM is not installed, and there is no apt-get to install it"
-    if any((SETTINGS / name).exists() and not _left_over(SETTINGS / name) for name in FILES):
-        return f"this machine has a SLURM of its own ({SETTINGS})"
+    if any((CONFIG_FOLDER / name).exists() and not _is_stale_link(CONFIG_FOLDER / name) for name in FILES):
+        return f"SLURM is already configured on this machine ({CONFIG_FOLDER})"
     return ""
 
 
-def _left_over(path: Path) -> bool:
-    """Whether a run of ours that was killed has left this link behind."""
+def _is_stale_link(path: Path) -> bool:
+    """Return whether a killed test run has left this link."""
     return path.is_symlink() and path.readlink().parent.name.startswith("slurm")
 
 
 def install() -> None:
+    """Install SLURM's packages unless its programs are on the path."""
     if not all(map(shutil.which, PROGRAMS)):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for command in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", *PACKAGES]):
@@ -74,13 +75,13 @@ def install() -> None:
 
 
 def slurm(*command: str) -> str:
-    """What a client prints. Clients try a controller that is not there for minutes, hence the limit."""
+    """Return the output of a client. Clients retry a missing controller for minutes, hence the timeout."""
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[None]:
-    """SLURM with its files in `folder`; every daemon and every file outside it is gone at the end."""
+    """Run SLURM with its files in `folder`; stop all daemons and remove all files outside it at the end."""
     host = socket.gethostname().partition(".")[0]
     devices = [folder / f"gpu{index}" for index in range(len(GPUS))]
     for path, numbers in zip(devices, GPUS, strict=True):
@@ -90,30 +91,30 @@ def running(folder: Path) -> Iterator[None]:
     (folder / "cgroup.conf").write_text("CgroupAutomount=no\n")
     (folder / "spool").mkdir()
     with ExitStack() as stack:
-        SETTINGS.mkdir(exist_ok=True)
+        CONFIG_FOLDER.mkdir(exist_ok=True)
         for name in FILES:
-            if _left_over(SETTINGS / name):
-                (SETTINGS / name).unlink()
-            (SETTINGS / name).symlink_to(folder / name)
-            stack.callback((SETTINGS / name).unlink)
+            if _is_stale_link(CONFIG_FOLDER / name):
+                (CONFIG_FOLDER / name).unlink()
+            (CONFIG_FOLDER / name).symlink_to(folder / name)
+            stack.callback((CONFIG_FOLDER / name).unlink)
         if subprocess.run(["munge", "-n"], capture_output=True, check=False).returncode:
             _prepare_munge()
             stack.enter_context(_daemon(folder, "runuser", "-u", "munge", "--", "munged", "--foreground"))
         stack.enter_context(_daemon(folder, "slurmctld", "-D"))
         stack.enter_context(_daemon(folder, "slurmd", "-D"))
-        _wait_for_the_node(folder)
+        _wait_for_node(folder)
         yield
         slurm("scancel", "--user", "root")
 
 
 def _prepare_munge() -> None:
-    key, meeting_place = Path("/etc/munge/munge.key"), Path("/run/munge")
+    key, socket_folder = Path("/etc/munge/munge.key"), Path("/run/munge")
     if not key.exists():
         key.write_bytes(os.urandom(1024))
     key.chmod(0o400)
-    meeting_place.mkdir(exist_ok=True)
-    meeting_place.chmod(0o755)
-    for path in (key, meeting_place):
+    socket_folder.mkdir(exist_ok=True)
+    socket_folder.chmod(0o755)
+    for path in (key, socket_folder):
         shutil.chown(path, "munge", "munge")
 
 
@@ -132,16 +133,16 @@ def _daemon(folder: Path, *command: str) -> Iterator[None]:
             process.wait()
 
 
-def _wait_for_the_node(folder: Path, seconds: float = 120) -> None:
+def _wait_for_node(folder: Path, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
-    said = ""
+    output = ""
     while time.monotonic() < end:
-        answer = subprocess.run(
+        result = subprocess.run(
             ["sinfo", "--noheader", "-o", "%T %G"], capture_output=True, text=True, timeout=90, check=False
         )
-        said = answer.stdout + answer.stderr
-        if re.search(r"^idle .*gpu", said, re.MULTILINE):
+        output = result.stdout + result.stderr
+        if re.search(r"^idle .*gpu", output, re.MULTILINE):
             return
         time.sleep(0.5)
     logs = "\n".join(path.read_text()[-1500:] for path in folder.glob("*.log"))
-    raise AssertionError(f"the node did not come up: {said}\n{logs}")
+    raise AssertionError(f"the node did not become idle: {output}\n{logs}")

@@ -1,4 +1,4 @@
-"""These tests install packages and write system files: they run only where they are asked for, `make test-slurm`."""
+"""These tests install packages and write system files. They run only in `make test-slurm`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import cluster
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if "slurm" not in config.option.markexpr:
-        here = [item for item in items if item.get_closest_marker("slurm")]
-        config.hook.pytest_deselected(items=here)
-        items[:] = [item for item in items if item not in here]
+        deselected = [item for item in items if item.get_closest_marker("slurm")]
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in deselected]
 
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    reason = cluster.why_not()
+    reason = cluster.unavailable_reason()
     if reason:
         pytest.skip(reason)
     assert importlib.util.find_spec("snakemake_executor_plugin_slurm"), 'pip install "tgs-salt[slurm]"'

@@ -1,4 +1,4 @@
-"""The whole graph on a real SLURM: devices, a cancelled training, one that ran into its time limit, and gres."""
+"""The workflow on a real SLURM cluster: devices, a canceled training, one that exceeds its time limit, and gres."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from cluster import slurm as ask
+from cluster import slurm as run_client
 from helpers import workflow_runner
 
 from tgs_salt.settings import Model
-from tgs_salt.training.fit import Inputs, train
+from tgs_salt.training.fit import TrainingInputs, train
 
 pytestmark = pytest.mark.slurm
 
-SHIPPED = workflow_runner.ROOT / "profiles" / "slurm" / "profile.yaml"
-# A quick clock, and what a SLURM without accounting needs.
-HERE = {
+PROFILE = workflow_runner.ROOT / "profiles" / "slurm" / "profile.yaml"
+# Short intervals, and options for a SLURM without accounting.
+OPTIONS = {
     "slurm-no-account": True, "slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 2,
     "seconds-between-status-checks": 2, "latency-wait": 5,
 }  # fmt: skip
@@ -31,93 +31,94 @@ EXPERIMENT = workflow_runner.tiny(models={"base": {"epochs": 60}})
 
 
 def profile(folder: Path, **changes: object) -> list[str]:
-    """Options of snakemake for the shipped profile with `changes`."""
+    """Return snakemake options that use the slurm profile with `changes`."""
     folder.mkdir()
-    shipped = yaml.safe_load(SHIPPED.read_text())
-    (folder / "profile.yaml").write_text(yaml.safe_dump(workflow_runner.merged(shipped, {**HERE, **changes})))
+    shipped = yaml.safe_load(PROFILE.read_text())
+    (folder / "profile.yaml").write_text(yaml.safe_dump(workflow_runner.merge(shipped, {**OPTIONS, **changes})))
     return ["--workflow-profile", str(folder), "--cores", "8"]
 
 
 @dataclass(frozen=True)
-class Caught:
-    """A training on a node that is held in the middle."""
+class SuspendedTraining:
+    """A running training that is suspended on its node."""
 
     job: str
     visible: str
 
     @property
     def state(self) -> str:
-        return ask("squeue", "--noheader", "--states=all", f"--jobs={self.job}", "--format=%T").split()[0]
+        return run_client("squeue", "--noheader", "--states=all", f"--jobs={self.job}", "--format=%T").split()[0]
 
 
-def catch(folder: Path, fold: int, running: Future[workflow_runner.Run]) -> Caught:
-    """Stop the training of a fold after its first checkpoint, so that SLURM's slow clock can run out on it."""
-    resume = (folder / workflow_runner.model_file("base", fold)).with_name("checkpoints")
-    while not (resume / "checkpoint.pt").exists():
+def suspend(folder: Path, fold: int, running: Future[workflow_runner.Run]) -> SuspendedTraining:
+    """Suspend the training of a fold after its first checkpoint, so that it exceeds its time limit."""
+    checkpoints = (folder / workflow_runner.model_file("base", fold)).with_name("checkpoints")
+    while not (checkpoints / "checkpoint.pt").exists():
         assert not running.done(), running.result().output
         time.sleep(0.02)
-    process = psutil.Process(int(re.findall(r"process (\d+)", (resume / "holder.txt").read_text())[0]))
+    process = psutil.Process(int(re.findall(r"process (\d+)", (checkpoints / "holder.txt").read_text())[0]))
     os.kill(process.pid, signal.SIGSTOP)
     environment = process.environ()
-    return Caught(environment["SLURM_JOB_ID"], environment["CUDA_VISIBLE_DEVICES"])
+    return SuspendedTraining(environment["SLURM_JOB_ID"], environment["CUDA_VISIBLE_DEVICES"])
 
 
 @dataclass(frozen=True)
-class Disturbed:
-    """A run in which the training of fold 0 was cancelled and that of fold 1 ran into its time limit."""
+class InterruptedRun:
+    """A run in which the training of fold 0 was canceled and that of fold 1 exceeded its time limit."""
 
     folder: Path
     run: workflow_runner.Run
-    caught: list[Caught]
+    suspended: list[SuspendedTraining]
     states: list[str]
 
 
 @pytest.fixture(scope="module")
-def disturbed(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Disturbed:
-    folder = tmp_path_factory.mktemp("disturbed")
+def interrupted(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> InterruptedRun:
+    folder = tmp_path_factory.mktemp("interrupted")
     options = profile(folder / "profile")
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as pool:
-        patch.setenv("TGS_SALT_PRETEND_GPUS", "2")
+        patch.setenv("TGS_SALT_FAKE_GPUS", "2")
         running = pool.submit(workflow_runner.run, folder, EXPERIMENT, *options)
-        caught = [catch(folder, fold, running) for fold in (0, 1)]
-        ask("scancel", caught[0].job)
-        ask("scontrol", "update", f"JobId={caught[1].job}", "TimeLimit=1")
-        while any(one.state in ("RUNNING", "COMPLETING") for one in caught):
+        suspended = [suspend(folder, fold, running) for fold in (0, 1)]
+        run_client("scancel", suspended[0].job)
+        run_client("scontrol", "update", f"JobId={suspended[1].job}", "TimeLimit=1")
+        while any(training.state in ("RUNNING", "COMPLETING") for training in suspended):
             time.sleep(1)
-        states = [one.state for one in caught]
-        return Disturbed(folder, running.result(), caught, states)
+        states = [training.state for training in suspended]
+        return InterruptedRun(folder, running.result(), suspended, states)
 
 
-def test_the_whole_graph_runs_to_its_end(disturbed: Disturbed) -> None:
-    assert disturbed.run.code == 0, disturbed.run.output
-    assert (disturbed.folder / "results/tiny/submission.csv").exists()
+def test_the_workflow_runs_to_the_end(interrupted: InterruptedRun) -> None:
+    assert interrupted.run.code == 0, interrupted.run.output
+    assert (interrupted.folder / "results/tiny/submission.csv").exists()
     assert (
-        disturbed.run.names >= workflow_runner.trains("base") | workflow_runner.predicts("base") | workflow_runner.BELOW
+        interrupted.run.names
+        >= workflow_runner.train_jobs("base") | workflow_runner.predict_jobs("base") | workflow_runner.AFTER_PREDICTIONS
     )
 
 
-def test_folds_at_the_same_time_see_different_devices(disturbed: Disturbed) -> None:
-    assert {one.visible for one in disturbed.caught} == {"0", "1"}
-    logs = [(disturbed.folder / workflow_runner.model_file("base", fold)).with_name("train.log") for fold in (0, 1)]
-    assert all(re.search(r"GPU 0: pretended-[01]; computing on the CPU", log.read_text()) for log in logs)
+def test_concurrent_folds_get_different_devices(interrupted: InterruptedRun) -> None:
+    assert {training.visible for training in interrupted.suspended} == {"0", "1"}
+    logs = [(interrupted.folder / workflow_runner.model_file("base", fold)).with_name("train.log") for fold in (0, 1)]
+    assert all(re.search(r"GPU 0: fake-[01]; computing on the CPU", log.read_text()) for log in logs)
 
 
-def test_a_cancelled_training_and_one_out_of_time_go_on_to_the_same_bytes(disturbed: Disturbed, tmp_path: Path) -> None:
-    assert disturbed.states == ["CANCELLED", "TIMEOUT"]
-    dataset = disturbed.folder / "results/tiny/dataset"
-    files = Inputs(
-        dataset / "train_images.npy", dataset / "train_masks.npy", dataset / "tiles.csv",
-        disturbed.folder / "results/tiny/folds.csv",
+def test_canceled_and_timed_out_trainings_resume_to_the_same_bytes(interrupted: InterruptedRun, tmp_path: Path) -> None:
+    assert interrupted.states == ["CANCELLED", "TIMEOUT"]
+    data = interrupted.folder / "results/tiny/data"
+    files = TrainingInputs(
+        data / "train_images.npy", data / "train_masks.npy", data / "tiles.csv",
+        interrupted.folder / "results/tiny/folds.csv",
     )  # fmt: skip
     for fold in (0, 1):
-        resumed = disturbed.folder / workflow_runner.model_file("base", fold)
-        assert re.search(r"base fold \d: going on after epoch", resumed.with_name("train.log").read_text())
+        resumed = interrupted.folder / workflow_runner.model_file("base", fold)
+        assert re.search(r"base fold \d: resuming after epoch", resumed.with_name("train.log").read_text())
         train("base", fold, Model(**EXPERIMENT["models"]["base"]), files, tmp_path / f"{fold}/model.pt", gpus="0")
         assert resumed.read_bytes() == (tmp_path / f"{fold}/model.pt").read_bytes()
 
 
-def test_a_second_try_asks_for_more_memory(disturbed: Disturbed) -> None:
-    jobs = ask("squeue", "--noheader", "--states=all", "--format=%i %m %P %k").splitlines()
+def test_a_retry_requests_more_memory(interrupted: InterruptedRun) -> None:
+    jobs = run_client("squeue", "--noheader", "--states=all", "--format=%i %m %P %k").splitlines()
     trainings = [line.split() for line in jobs if "rule_train" in line]
     assert [memory for _, memory, *_ in sorted(trainings, key=lambda job: int(job[0]))] == ["8000M"] * 2 + [
         "16000M"
@@ -126,11 +127,13 @@ def test_a_second_try_asks_for_more_memory(disturbed: Disturbed) -> None:
     assert {line.split()[2] for line in jobs if "rule_ensemble" in line} == {"cpu"}
 
 
-def test_gres_and_auto(disturbed: Disturbed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TGS_SALT_PRETEND_GPUS", "2")
-    options = profile(disturbed.folder / "gres", **{"set-resources": {"train": {"gpu": 0, "gres": "gpu:1"}}})
-    short = workflow_runner.merged(EXPERIMENT, {"models": {"base": {"epochs": 1}}, "runtime": {"gpus": "auto"}})
-    done = workflow_runner.run(disturbed.folder, short, workflow_runner.model_file("base", 0), *options)
+def test_gres_with_automatic_gpu_allocation(interrupted: InterruptedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TGS_SALT_FAKE_GPUS", "2")
+    options = profile(interrupted.folder / "gres", **{"set-resources": {"train": {"gpu": 0, "gres": "gpu:1"}}})
+    short = workflow_runner.merge(
+        EXPERIMENT, {"models": {"base": {"epochs": 1}}, "runtime": {"gpu_allocation": "auto"}}
+    )
+    done = workflow_runner.run(interrupted.folder, short, workflow_runner.model_file("base", 0), *options)
     assert done.code == 0 and done.names == {"train base 0"}, done.output
-    log = (disturbed.folder / workflow_runner.model_file("base", 0)).with_name("train.log").read_text()
-    assert re.search(r"GPU 0: pretended-[01]; computing on the CPU", log)
+    log = (interrupted.folder / workflow_runner.model_file("base", 0)).with_name("train.log").read_text()
+    assert re.search(r"GPU 0: fake-[01]; computing on the CPU", log)

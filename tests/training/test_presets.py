@@ -1,4 +1,4 @@
-"""Every preset's networks and losses take a few steps, so that no recipe rots."""
+"""The networks and losses of every preset train for a few steps."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 
 
-def recipes() -> list[object]:
-    """Each kind of training that config.yaml and the presets hold, once: stages share networks, and tests time."""
-    found: dict[str, object] = {}
+def presets() -> list[object]:
+    """Return the distinct models of config.yaml and the presets, changed so that they train fast."""
+    params: dict[str, object] = {}
     for preset in (None, *sorted((ROOT / "workflow" / "presets").glob("*.yaml"))):
         settings = load_files(*filter(None, [ROOT / "config.yaml", preset]))
-        for name in settings.needed:
-            # Weights from a hub cannot be fetched here; a compiled network is another test's, and so is the input size.
-            quick = {
+        for name in settings.required_models:
+            # Other tests cover compiled networks and input sizes; pretrained weights would be downloaded.
+            fast = {
                 "resize_mode": "resize",
                 "input_size": 64,
                 "epochs": 1,
@@ -36,22 +36,22 @@ def recipes() -> list[object]:
                 "compile": False,
             }
             model = settings.models[name].model_copy(
-                update={**quick, "extends": None, "init_from": None, "teacher": None}
+                update={**fast, "extends": None, "init_from": None, "teacher": None}
             )
-            recipe = preset.stem if preset else "config"
-            # Variants and later stages of networks that are trained in any case.
-            again = recipe == "ablations" or (recipe == "winner" and settings.models[name].init_from is not None)
-            marks = [pytest.mark.slow] if again else []
+            source = preset.stem if preset else "config"
+            # Variants and later stages of networks that other parameters cover.
+            is_variant = source == "ablations" or (source == "winner" and settings.models[name].init_from is not None)
+            marks = [pytest.mark.slow] if is_variant else []
             key = model.model_dump_json()
-            if key not in found or not marks:
-                found[key] = pytest.param(model, id=f"{recipe}-{name}", marks=marks)
-    return list(found.values())
+            if key not in params or not marks:
+                params[key] = pytest.param(model, id=f"{source}-{name}", marks=marks)
+    return list(params.values())
 
 
-@pytest.mark.parametrize("model", recipes())
-def test_a_recipe_trains(model: Model, tmp_path: Path) -> None:
-    numbers = np.random.default_rng(0)
-    tiles = torch.from_numpy(numbers.integers(0, 256, (4, 101, 101), dtype=np.uint8))
+@pytest.mark.parametrize("model", presets())
+def test_preset_trains(model: Model, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    tiles = torch.from_numpy(rng.integers(0, 256, (4, 101, 101), dtype=np.uint8))
     masks = (tiles > 128).to(torch.uint8)
     depths = torch.tensor([50.0, 300.0, 600.0, 950.0])
     data = FoldData(tiles, masks * 255, depths, tiles[:2], depths[:2], masks[:2].numpy(), "folds", "data")
@@ -60,7 +60,7 @@ def test_a_recipe_trains(model: Model, tmp_path: Path) -> None:
     trainer.run(CheckpointManager(tmp_path, trainer.fingerprint, 10, StopRequest()))
     assert [row["epoch"] for row in trainer.history.rows] == [1]
     assert all(math.isfinite(row["loss"]) for row in trainer.history.rows)
-    # Nothing in the network stands aside. (SMP's last block has no skip to attend to, and a squeezed ReLU may be dead.)
-    still = [name for name, tensor in trainer.network.named_parameters() if torch.equal(tensor, before[name])]
-    last = f"decoder.blocks.{len(model.decoder_channels) - 1}.attention1"
-    assert [name for name in still if last not in name and "cSE" not in name] == []
+    # All parameters are trained, except the attention of SMP's last block (it has no skip) and dead ReLUs in cSE.
+    unchanged = [name for name, tensor in trainer.network.named_parameters() if torch.equal(tensor, before[name])]
+    unused = f"decoder.blocks.{len(model.decoder_channels) - 1}.attention1"
+    assert [name for name in unchanged if unused not in name and "cSE" not in name] == []

@@ -1,4 +1,4 @@
-"""What is wrong is said in one sentence, before any work where that is possible, and the exit code tells."""
+"""Errors are one sentence without a traceback, and invalid settings are reported before any job runs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from helpers import workflow_runner
-from helpers.workflow_runner import Finished, model_file
+from helpers.workflow_runner import FinishedExperiment, model_file
 
-Copy = Callable[[Finished], Finished]
+Copy = Callable[[FinishedExperiment], FinishedExperiment]
 
 
-def told(run: workflow_runner.Run) -> str:
-    """What a failed run says, in one line; it may not be a traceback."""
+def error_output(run: workflow_runner.Run) -> str:
+    """Return the output of a failed run on one line; it must not contain a traceback."""
     assert run.code != 0, run.output
     assert "Traceback" not in run.output, run.output
     return " ".join(run.output.split())
@@ -28,40 +28,42 @@ def told(run: workflow_runner.Run) -> str:
     [
         ({"treshold": {"value": 128}}, "treshold: unknown key, did you mean threshold?"),
         ({"models": {"base": {"epochz": 3}}}, "models.base.epochz: unknown key, did you mean models.base.epochs?"),
-        ({"folds": {"n_splits": 1}}, "folds.n_splits: expected a whole number, at least 2, at most 1000, found 1."),
+        ({"folds": {"n_splits": 1}}, "folds.n_splits: expected an integer, at least 2, at most 1000, found 1."),
         (
             {"folds": {"selected": [2]}},
-            "folds.selected: name each fold once, from 0 to 1 (folds.n_splits is 2), found [2].",
+            "folds.selected: expected distinct folds from 0 to 1 (folds.n_splits is 2), found [2].",
         ),
-        ({"data": {"source": "directory"}}, "data.directory: name the folder or zip that holds the dataset"),
+        ({"data": {"source": "directory"}}, "data.directory: set the folder or zip of the dataset"),
         ({"data": {"source": "directory", "directory": "nowhere"}}, "there is no folder or zip nowhere"),
-        ({"ensemble": {"models": ["bass"]}}, "ensemble.models: there is no model 'bass'; models are"),
-        ({"models": {"base": {"init_from": "base"}}}, "base -> base is a circle"),
+        ({"ensemble": {"models": ["bass"]}}, "ensemble.models: unknown model 'bass'; available models:"),
+        ({"models": {"base": {"init_from": "base"}}}, "base -> base is circular"),
     ],
     ids=lambda value: None if isinstance(value, dict) else re.sub(r"[^\w.]+", " ", value)[:30].strip(),
 )
-def test_a_wrong_configuration_is_told_at_once(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
-    wrong = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(**changes))
-    assert sentence in told(wrong)
-    assert not wrong.jobs and not (tmp_path / "results").exists()
+def test_invalid_settings_are_reported_before_any_job(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
+    failed = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(**changes))
+    assert sentence in error_output(failed)
+    assert not failed.jobs and not (tmp_path / "results").exists()
 
 
-def test_a_wrong_key_on_the_command_line(tmp_path: Path) -> None:
-    wrong = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(), "--config", "runtme={'log_level': 'info'}")
-    assert "runtme: unknown key, did you mean runtime?" in told(wrong)
-    wrong = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(), "--config", "folds={'n_spilts': 3}")
-    assert "folds.n_spilts: unknown key, did you mean folds.n_splits?" in told(wrong)
+def test_an_unknown_key_on_the_command_line(tmp_path: Path) -> None:
+    failed = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(), "--config", "runtme={'log_level': 'info'}")
+    assert "runtme: unknown key, did you mean runtime?" in error_output(failed)
+    failed = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(), "--config", "folds={'n_spilts': 3}")
+    assert "folds.n_spilts: unknown key, did you mean folds.n_splits?" in error_output(failed)
 
 
 def test_nested_values_on_the_command_line(tmp_path: Path) -> None:
-    # Snakemake hands them over as strings, and merges them.
+    # Snakemake passes them as strings and merges them.
     values = ["--config", "folds={'n_splits': 3, 'selected': [0, 2]}", "models={'base': {'learning_rate': 1e-4}}"]
     fresh = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(), *values)
     assert fresh.code == 0, fresh.output
-    assert {name for name in fresh.names if name.startswith("train")} == workflow_runner.trains("base", folds=[0, 2])
+    assert {name for name in fresh.names if name.startswith("train")} == workflow_runner.train_jobs(
+        "base", folds=[0, 2]
+    )
 
 
-def test_an_experiment_may_lie_anywhere(tmp_path: Path) -> None:
+def test_the_configuration_file_may_be_in_any_folder(tmp_path: Path) -> None:
     overlay = tmp_path / "my experiments" / "tiny.yaml"
     overlay.parent.mkdir()
     overlay.write_text(yaml.safe_dump(workflow_runner.tiny(name="spaced")))
@@ -71,41 +73,41 @@ def test_an_experiment_may_lie_anywhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_gpu_that_is_not_there(copy: Copy, finished: Finished) -> None:
+def test_a_missing_gpu_is_reported(copy: Copy, finished: FinishedExperiment) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    failed = copy(finished).go_on(model_file("base", 0), "--force", "--resources", "gpu=1")
+    failed = copy(finished).run_again(model_file("base", 0), "--force", "--resources", "gpu=1")
     assert failed.names == {"train base 0"}
-    said = told(failed)
-    assert "error: this job was given a GPU, but torch finds no CUDA device here" in said
-    assert "run snakemake with --resources gpu=0" in said
-    assert "A job failed or was stopped: its log is above" in said
+    output = error_output(failed)
+    assert "error: this job requested a GPU, but torch finds no CUDA device" in output
+    assert "run snakemake with --resources gpu=0" in output
+    assert "A job failed or was stopped. See the last line of its log." in output
 
 
 @pytest.mark.slow
-def test_an_encoder_that_does_not_exist(copy: Copy, finished: Finished) -> None:
+def test_an_unknown_encoder_is_reported(copy: Copy, finished: FinishedExperiment) -> None:
     network = {"architecture": "unet", "encoder": "resnet43", "encoder_weights": "none"}
-    wrong = copy(finished)
-    failed = wrong.go_on(model_file("base", 0), "--resources", "gpu=0", models={"base": network})
-    said = told(failed)
-    sentence = r"error: models\.\S+encoder: there is no encoder 'resnet43'; the nearest are resnet34,"
-    assert re.search(sentence, said), said[-2000:]
-    log = (wrong.results / "models/base/fold0/train.log").read_text().splitlines()
+    experiment = copy(finished)
+    failed = experiment.run_again(model_file("base", 0), "--resources", "gpu=0", models={"base": network})
+    output = error_output(failed)
+    sentence = r"error: models\.\S+encoder: unknown encoder 'resnet43'; did you mean resnet34,"
+    assert re.search(sentence, output), output[-2000:]
+    log = (experiment.results / "models/base/fold0/train.log").read_text().splitlines()
     assert log[-1].startswith("error: ") and "resnet43" in log[-1]
 
 
-def test_a_dataset_with_a_tile_without_depth(tmp_path: Path, finished: Finished) -> None:
-    (drawn,) = (finished.folder / "data").iterdir()
-    dataset = shutil.copytree(drawn, tmp_path / "data")
+def test_a_tile_without_depth_is_reported(tmp_path: Path, finished: FinishedExperiment) -> None:
+    (synthetic,) = (finished.folder / "data").iterdir()
+    dataset = shutil.copytree(synthetic, tmp_path / "data")
     lines = (dataset / "train.csv").read_text().splitlines()
     tile = lines[1].partition(",")[0]
     depths = (dataset / "depths.csv").read_text().splitlines()
     (dataset / "depths.csv").write_text("\n".join(line for line in depths if not line.startswith(tile)) + "\n")
-    place = {"source": "directory", "directory": str(dataset)}
-    failed = workflow_runner.run(tmp_path, workflow_runner.tiny(data=place), "--resources", "gpu=0")
+    source = {"source": "directory", "directory": str(dataset)}
+    failed = workflow_runner.run(tmp_path, workflow_runner.tiny(data=source), "--resources", "gpu=0")
     assert failed.names == {"preprocess"}
-    said = told(failed)
-    assert re.search(rf"error: \S+: depths\.csv has no depth for .*{tile}", said), said[-2000:]
+    output = error_output(failed)
+    assert re.search(rf"error: \S+: depths\.csv has no depth for .*{tile}", output), output[-2000:]
     assert not (tmp_path / "results/tiny/data/tiles.csv").exists()

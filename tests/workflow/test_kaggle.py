@@ -1,4 +1,4 @@
-"""The real competition's graph, with Kaggle on loopback: from download to receipt, or from a notebook's mount."""
+"""The workflow of the real competition with a local Kaggle server, or with the data mounted in a notebook."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers import workflow_runner
-from helpers.datasets import as_outer_zip, make_dataset, unpack
+from helpers.datasets import extract_zips, make_dataset, make_outer_zip
 from helpers.kaggle_server import KEY, SLUG, KaggleServer
 
 KAGGLE = workflow_runner.tiny(data={"source": "kaggle"})
@@ -19,62 +19,62 @@ KAGGLE = workflow_runner.tiny(data={"source": "kaggle"})
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleServer]:
     dataset = make_dataset(tmp_path / "data", train_tiles=24, test_tiles=8, tile_size=32)
     with KaggleServer() as server:
-        server.stand_in(monkeypatch, tmp_path / "home")
-        server.archive = as_outer_zip(dataset, tmp_path / "outer.zip").read_bytes()
+        server.patch_environment(monkeypatch, tmp_path / "home")
+        server.archive = make_outer_zip(dataset, tmp_path / "outer.zip").read_bytes()
         yield server
 
 
 @pytest.mark.slow
-def test_from_the_download_to_the_receipt(server: KaggleServer, tmp_path: Path) -> None:
+def test_download_run_and_submit(server: KaggleServer, tmp_path: Path) -> None:
     folder, results = tmp_path / "work", tmp_path / "work" / "results" / "tiny"
-    made = workflow_runner.run(folder, KAGGLE, "--resources", "gpu=0")
-    assert made.code == 0, made.output
-    assert "download" in made.names and "send" not in made.names
+    first = workflow_runner.run(folder, KAGGLE, "--resources", "gpu=0")
+    assert first.code == 0, first.output
+    assert "download" in first.names and "submit" not in first.names
     assert server.requests == ["DownloadDataFiles", "bundle"]
     file = "results/tiny/submission.csv"
-    assert f"kaggle competitions submit -c {SLUG} -f {file} -m tgs-salt:" in made.output
+    assert f"kaggle competitions submit -c {SLUG} -f {file} -m tgs-salt:" in first.output
 
     server.states.insert(0, {"status": "PENDING"})
     sent = workflow_runner.run(folder, KAGGLE, "submit", "--resources", "gpu=0")
     assert sent.code == 0, sent.output
-    assert sent.names == {"send"}
+    assert sent.names == {"submit"}
     assert "public score 0.87, private score 0.88" in sent.output
     receipt = json.loads((results / "submitted.json").read_text())
     assert (receipt["status"], receipt["ref"], receipt["public_score"]) == ("COMPLETE", "1000", "0.87")
-    assert receipt["message"] in made.output, "the command for people sends the same message"
+    assert receipt["message"] in first.output, "the printed kaggle command has the same message"
 
-    asked = len(server.requests)
+    requests = len(server.requests)
     assert workflow_runner.run(folder, KAGGLE, "submit", "--resources", "gpu=0").names == set()
-    assert len(server.requests) == asked
-    # Snakemake removes the receipt before it sends again; the list knows.
-    again = workflow_runner.run(folder, KAGGLE, "submit", "--resources", "gpu=0", "--forcerun", "send")
+    assert len(server.requests) == requests
+    # Snakemake removes the receipt before the job; the list of submissions prevents a second one.
+    again = workflow_runner.run(folder, KAGGLE, "submit", "--resources", "gpu=0", "--forcerun", "submit")
     assert again.code == 0, again.output
-    assert server.requests[asked:] == ["ListSubmissions"]
+    assert server.requests[requests:] == ["ListSubmissions"]
     assert server.count("CreateSubmission") == 1
 
-    kept = [made.output, sent.output, *(path.read_text(errors="replace") for path in folder.rglob("*.log"))]
-    kept += [path.read_text(errors="replace") for path in (folder / ".snakemake").rglob("*") if path.is_file()]
-    assert not [text for text in kept if KEY in text or "secretsignature" in text or "secretupload" in text]
+    texts = [first.output, sent.output, *(path.read_text(errors="replace") for path in folder.rglob("*.log"))]
+    texts += [path.read_text(errors="replace") for path in (folder / ".snakemake").rglob("*") if path.is_file()]
+    assert not [text for text in texts if KEY in text or "secretsignature" in text or "secretupload" in text]
 
 
 @pytest.mark.parametrize(
-    ("below", "unpacked"),
+    ("subfolder", "unpacked"),
     [("competitions/", False), pytest.param("", True, marks=pytest.mark.slow)],
-    ids=["zips", "old, folders"],
+    ids=["zips", "old mount, unpacked"],
 )
-def test_a_notebooks_mount_is_read_in_place(
-    server: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, unpacked: bool
+def test_data_mounted_in_a_notebook_is_read_in_place(
+    server: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subfolder: str, unpacked: bool
 ) -> None:
     monkeypatch.setenv("TGS_SALT_KAGGLE_INPUT", str(tmp_path / "input"))
-    mount = tmp_path / "input" / f"{below}{SLUG}"
+    mount = tmp_path / "input" / f"{subfolder}{SLUG}"
     mount.parent.mkdir(parents=True)
     shutil.move(tmp_path / "data", mount)
     if unpacked:
-        unpack(mount)
+        extract_zips(mount)
     before = sorted(tmp_path.joinpath("input").rglob("*"))
-    packed = workflow_runner.run(tmp_path / "work", KAGGLE, "results/tiny/data/tiles.csv")
-    assert packed.code == 0, packed.output
-    assert packed.names == {"preprocess"}
+    preprocessed = workflow_runner.run(tmp_path / "work", KAGGLE, "results/tiny/data/tiles.csv")
+    assert preprocessed.code == 0, preprocessed.output
+    assert preprocessed.names == {"preprocess"}
     log = (tmp_path / "work" / "results" / "tiny" / "data" / "preprocess.log").read_text()
     assert f"found {mount}: 24 train images, 24 train masks, 8 test images in" in log
     assert sorted(tmp_path.joinpath("input").rglob("*")) == before

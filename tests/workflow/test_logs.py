@@ -1,4 +1,4 @@
-"""The log of a job that fails ends with the cause and what to do, and Snakemake shows it; so for every rule."""
+"""The log of a failed job ends with the cause, for every rule, and Snakemake prints it; notices about models."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable
 
 import pytest
-from helpers.workflow_runner import Finished, model_file
+from helpers.workflow_runner import FinishedExperiment, model_file
 
-Copy = Callable[[Finished], Finished]
+Copy = Callable[[FinishedExperiment], FinishedExperiment]
 FOLD = "models/base/fold0"
 SHARDED = {"predict": {"shards": 2}}
-# By rule: a file that it reads, what is asked for, the log, and settings that make the rule exist.
+# By rule: a file that it reads, the target, the log, and settings that enable the rule.
 DAMAGED = {
     "folds": ("data/tiles.csv", "folds.csv", "folds.log", {}),
     "train": ("data/train_masks.npy", f"{FOLD}/model.pt", f"{FOLD}/train.log", {}),
@@ -27,25 +27,25 @@ DAMAGED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", DAMAGED)
-def test_a_log_ends_with_the_cause(copy: Copy, finished: Finished, rule: str) -> None:
+def test_the_log_of_a_failed_job_ends_with_the_cause(copy: Copy, finished: FinishedExperiment, rule: str) -> None:
     damaged, target, log, changes = DAMAGED[rule]
-    poorer = copy(finished)
-    whole = (poorer.results / damaged).read_bytes()
-    (poorer.results / damaged).write_bytes(whole[: len(whole) // 2])
-    failed = poorer.go_on(f"results/tiny/{target}", "--resources", "gpu=0", **changes)
+    experiment = copy(finished)
+    content = (experiment.results / damaged).read_bytes()
+    (experiment.results / damaged).write_bytes(content[: len(content) // 2])
+    failed = experiment.run_again(f"results/tiny/{target}", "--resources", "gpu=0", **changes)
     assert failed.code != 0 and "Traceback" not in failed.output, failed.output
-    last = (poorer.results / log).read_text().splitlines()[-1]
+    last = (experiment.results / log).read_text().splitlines()[-1]
     assert last.startswith("error: ") and damaged.rpartition("/")[2] in last
-    assert last in failed.output, "Snakemake shows the log of a failed job"
-    assert failed.output.count("A job failed or was stopped: its log is above") == 1
+    assert last in failed.output, "Snakemake prints the log of a failed job"
+    assert failed.output.count("A job failed or was stopped. See the last line of its log.") == 1
 
 
-def test_models_that_nobody_needs_are_told_before_a_run_and_after(finished: Finished) -> None:
-    assert finished.made_by is not None
-    # config.yaml's own two are still there under the tiny experiment's.
-    sentence = "Not trained, for they neither vote (ensemble.models: base) nor does a voter start or learn from them: "
-    output = finished.made_by.output
-    assert output.count(f"{sentence}unet, lovasz\n") == 2
+def test_unused_models_are_printed_before_and_after_a_run(finished: FinishedExperiment) -> None:
+    assert finished.first_run is not None
+    # The tiny experiment adds to the two models of config.yaml.
+    sentence = "Skipping models that are not part of the ensemble: "
+    output = finished.first_run.output
+    assert output.count(f"{sentence}unet, lovasz (add them to ensemble.models)\n") == 2
     assert output.index(sentence) < output.index("Building DAG") < output.rindex(sentence)
     idle = {
         "mine": {"extends": "base"},
@@ -53,26 +53,27 @@ def test_models_that_nobody_needs_are_told_before_a_run_and_after(finished: Fini
         "tuned": {"extends": "base", "init_from": "start"},
     }
     planned = finished.dry_run(models=idle, ensemble={"models": ["base", "tuned"]})
-    assert "(ensemble.models: base, tuned) nor does a voter start or learn from them: unet, lovasz, mine\n" in (
-        planned.output
-    )
+    assert f"{sentence}unet, lovasz, mine (add them to ensemble.models)\n" in planned.output
 
 
-def test_nothing_is_told_where_every_model_is_needed(finished: Finished) -> None:
-    everybody = finished.dry_run(ensemble={"models": None})
-    assert everybody.code == 0 and "Not trained" not in everybody.output
+def test_nothing_is_printed_if_all_models_are_used(finished: FinishedExperiment) -> None:
+    planned = finished.dry_run(ensemble={"models": None})
+    assert planned.code == 0 and "Skipping models" not in planned.output
 
 
 @pytest.mark.slow
-def test_older_code_is_told_at_the_end_and_on_the_page(copy: Copy, finished: Finished) -> None:
+def test_models_trained_by_an_older_version_are_reported_not_retrained(
+    copy: Copy, finished: FinishedExperiment
+) -> None:
     experiment = copy(finished)
     timing = experiment.results / FOLD / "timing.json"
-    assert finished.made_by is not None and "older code" not in finished.made_by.output
+    assert finished.first_run is not None and "older version" not in finished.first_run.output
     timing.write_text(json.dumps({**json.loads(timing.read_text()), "code": "0123456789abcdef"}))
-    again = experiment.go_on("--resources", "gpu=0")
-    assert again.code == 0 and again.names == {"report"}, "it is told, not trained"
+    again = experiment.run_again("--resources", "gpu=0")
+    assert again.code == 0 and again.names == {"report"}, again.output
     command = f"-R {model_file('base', 0)}"
-    told = again.output.partition("base fold 0 was trained by older code; to train them again:\n")[2].splitlines()[0]
-    assert told.strip().startswith("snakemake --cores all --resources gpu=0 --configfile ") and told.endswith(command)
+    notice = "base fold 0 was trained by an older version"
+    printed = again.output.partition(f"{notice}. To retrain:\n")[2].splitlines()[0].strip()
+    assert printed.startswith("snakemake --cores all --resources gpu=0 --configfile ") and printed.endswith(command)
     page = (experiment.results / "report.html").read_text()
-    assert "base fold 0 was trained by older code." in page and f"snakemake --cores all {command}" in page
+    assert f"{notice}." in page and f"snakemake --cores all {command}" in page

@@ -1,4 +1,4 @@
-"""Profiles hold options that Snakemake and its plugins know, for rules that exist."""
+"""Profiles contain only known options of Snakemake and its plugins, and name existing rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers import workflow_runner
 PROFILES = sorted((workflow_runner.ROOT / "profiles").glob("*/profile.yaml"))
 RULES = "\n".join(path.read_text() for path in (workflow_runner.ROOT / "workflow/rules").glob("*.smk"))
 BLOCKS = {block.split(":", 1)[0]: block for block in re.split(r"^ *rule ", RULES, flags=re.MULTILINE)[1:]}
-ON_A_GPU = {name for name, block in BLOCKS.items() if re.search(r"^ +gpu=1,$", block, re.MULTILINE)}
+GPU_RULES = {name for name, block in BLOCKS.items() if re.search(r"^ +gpu=1,$", block, re.MULTILINE)}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -35,38 +35,37 @@ def test_every_key_is_an_option(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["slurm", "kubernetes"])
-def test_a_cluster_s_profile_names_every_rule_with_a_gpu(name: str) -> None:
-    assert {"train", "predict", "predict_shard"} == ON_A_GPU
-    assert set(read(workflow_runner.ROOT / f"profiles/{name}/profile.yaml")["set-resources"]) >= ON_A_GPU
+def test_cluster_profiles_name_every_gpu_rule(name: str) -> None:
+    assert {"train", "predict", "predict_shard"} == GPU_RULES
+    assert set(read(workflow_runner.ROOT / f"profiles/{name}/profile.yaml")["set-resources"]) >= GPU_RULES
 
 
-def test_kubernetes_knows_the_maker_and_writes_limits() -> None:
+def test_kubernetes_profile_sets_the_manufacturer_and_limits() -> None:
     profile = read(workflow_runner.ROOT / "profiles/kubernetes/profile.yaml")
-    for rule in ON_A_GPU:
-        wanted = profile["set-resources"][rule]
-        assert wanted["gpu_manufacturer"] == "nvidia" and wanted["scale"] == 0
-    volume, _, place = profile["kubernetes-persistent-volumes"][0].partition(":")
-    assert volume and profile["remote-job-local-storage-prefix"].startswith(f"{place}/")
-    # Limits are a job's own, so a rule that names the key at all counts as one with a GPU.
+    for rule in GPU_RULES:
+        resources = profile["set-resources"][rule]
+        assert resources["gpu_manufacturer"] == "nvidia" and resources["scale"] == 0
+    volume, _, mount = profile["kubernetes-persistent-volumes"][0].partition(":")
+    assert volume and profile["remote-job-local-storage-prefix"].startswith(f"{mount}/")
+    # A rule that has the key at all, even with 0, requests a GPU.
     assert "gpu" not in profile["default-resources"]
 
 
-def test_the_jobs_of_a_profile(tmp_path: Path) -> None:
-    """Snakemake itself takes the slurm profile, and its expressions for memory."""
+def test_snakemake_accepts_the_slurm_profile(tmp_path: Path) -> None:
     path = str(workflow_runner.ROOT / "profiles/slurm")
     planned = workflow_runner.dry_run(tmp_path, workflow_runner.tiny(), "--workflow-profile", path)
     assert planned.code == 0, planned.output
-    asked: dict[str, set[str]] = {}
+    requested: dict[str, set[str]] = {}
     for rule, resources in re.findall(
         r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", planned.output, re.MULTILINE
     ):
-        asked[rule] = set(resources.split(", "))
-    assert asked["train"] >= {"mem_mb=8000", "gpu=1", "slurm_partition=gpu", "runtime=720"}
-    assert asked["predict"] >= {"mem_mb=4000", "gpu=1", "slurm_partition=gpu", "runtime=60"}
-    assert asked["ensemble"] >= {"mem_mb=4000", "slurm_partition=cpu", "runtime=60"}
+        requested[rule] = set(resources.split(", "))
+    assert requested["train"] >= {"mem_mb=8000", "gpu=1", "slurm_partition=gpu", "runtime=720"}
+    assert requested["predict"] >= {"mem_mb=4000", "gpu=1", "slurm_partition=gpu", "runtime=60"}
+    assert requested["ensemble"] >= {"mem_mb=4000", "slurm_partition=cpu", "runtime=60"}
 
 
-def test_every_rule_says_where_its_software_comes_from() -> None:
+def test_every_rule_names_the_conda_environment() -> None:
     executing = {name: block for name, block in BLOCKS.items() if re.search(r"^ +shell:", block, re.MULTILINE)}
     assert len(executing) >= 12
     for name, block in executing.items():

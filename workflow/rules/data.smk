@@ -1,24 +1,24 @@
-# Where tiles come from: data/ in Kaggle's own layout, then arrays, a table and folds.
+# From the data source, in Kaggle's layout, to arrays, a table of tiles and folds.
 
 
 if DATA.source == "synthetic":
 
     rule synthesize:
         output:
-            [f"{dataset_place()}/{name}" for name in SYNTHETIC_FILES],
+            DATA_FILES,
         log:
-            f"{dataset_place()}/synthesize.log",
+            f"{graph.data_source(DATA)}/synthesize.log",
         conda:
             "../../envs/tgs-salt.yaml"
         params:
-            settings=dataset_section("source", "seed", "tile_size", "train_tiles", "test_tiles"),
-            folder=dataset_place(),
+            settings=graph.data_json(DATA, "source", "seed", "tile_size", "train_tiles", "test_tiles"),
+            folder=graph.data_source(DATA),
         shell:
             "python -m tgs_salt synthesize --settings {params.settings:q} --output {params.folder:q} 2> {log:q}"
 
-elif DATA.source == "kaggle" and not MOUNT:
+elif graph.needs_download(DATA):
 
-    # The zip itself is no output: Snakemake deletes outputs before a job, and it may be somebody's only copy.
+    # The zip is not an output: Snakemake deletes outputs before a job, and it may be the user's only copy.
     rule download:
         output:
             f"data/{DATA.competition}/{DATA.competition}.json",
@@ -28,9 +28,9 @@ elif DATA.source == "kaggle" and not MOUNT:
         conda:
             "../../envs/tgs-salt.yaml"
         params:
-            settings=dataset_section("source", "train_tiles", "test_tiles"),
+            settings=graph.data_json(DATA, "source", "train_tiles", "test_tiles"),
             competition=DATA.competition,
-            archive=dataset_place(),
+            archive=graph.data_source(DATA),
         shell:
             "python -m tgs_salt download --settings {params.settings:q} --competition {params.competition:q}"
             " --archive {params.archive:q} 2> {log:q}"
@@ -38,7 +38,7 @@ elif DATA.source == "kaggle" and not MOUNT:
 
 rule preprocess:
     input:
-        dataset_files(),
+        DATA_FILES,
     output:
         "<results>/data/train_images.npy",
         "<results>/data/train_masks.npy",
@@ -50,8 +50,8 @@ rule preprocess:
         "../../envs/tgs-salt.yaml"
     threads: 4
     params:
-        settings=dataset_section("source", "directory", "tile_size", "train_tiles", "test_tiles"),
-        source=dataset_place(),
+        settings=graph.data_json(DATA, "source", "directory", "tile_size", "train_tiles", "test_tiles"),
+        source=graph.data_source(DATA),
         folder=subpath(output.tiles, parent=True),
     shell:
         "python -m tgs_salt preprocess --settings {params.settings:q} --source {params.source:q}"
@@ -69,7 +69,7 @@ rule folds:
     conda:
         "../../envs/tgs-salt.yaml"
     params:
-        # Which folds are used changes none of them: folds that were trained stay.
-        settings=section(folds=SETTINGS.folds.model_copy(update={"selected": None})),
+        # The selection is left out: it changes no fold, so trained folds stay valid.
+        settings=graph.sections_json(folds=SETTINGS.folds.model_copy(update={"selected": None})),
     shell:
         "python -m tgs_salt folds --settings {params.settings:q} --tiles {input.tiles:q} --output {output:q} 2> {log:q}"

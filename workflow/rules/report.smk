@@ -1,14 +1,14 @@
-# What people look at.
+# The experiment's report.
 
 
 rule report:
     input:
-        predictions("oof"),
-        predictions("test"),
+        graph.predictions(SETTINGS, "oof"),
+        graph.predictions(SETTINGS, "test"),
         collect(
             "<results>/models/{model}/fold{fold}/{file}",
-            model=SETTINGS.needed,
-            fold=SETTINGS.folds.used,
+            model=SETTINGS.required_models,
+            fold=SETTINGS.folds.selected_folds,
             file=["history.csv", "timing.json"],
         ),
         "<results>/data/tiles.csv",
@@ -21,7 +21,7 @@ rule report:
         "<results>/ensemble/weights.json",
         "<results>/scores.csv",
         "<results>/submission.csv",
-        decision="<results>/threshold.json",
+        threshold="<results>/threshold.json",
     output:
         report(
             "<results>/report.html",
@@ -35,8 +35,8 @@ rule report:
         "../../envs/tgs-salt.yaml"
     threads: 2
     params:
-        experiment=subpath(input.decision, parent=True),
-        settings=effective(),
+        experiment=subpath(input.threshold, parent=True),
+        settings=json.dumps(graph.effective_settings(SETTINGS)),
         code=rule_digest("report"),
     shell:
         "python -m tgs_salt report {params.experiment:q} --settings {params.settings:q} --output {output:q}"

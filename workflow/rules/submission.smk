@@ -1,10 +1,10 @@
-# From the votes of all models and folds to the CSV, and on request to Kaggle.
+# From the predictions of all models and folds to the submission file, and on request to Kaggle.
 
 
 rule ensemble:
     input:
-        oof=predictions("oof"),
-        test=predictions("test"),
+        oof=graph.predictions(SETTINGS, "oof"),
+        test=graph.predictions(SETTINGS, "test"),
         masks="<results>/data/train_masks.npy",
         tiles="<results>/data/tiles.csv",
         folds="<results>/folds.csv",
@@ -18,10 +18,10 @@ rule ensemble:
         "../../envs/tgs-salt.yaml"
     threads: 4
     params:
-        settings=section(ensemble=SETTINGS.ensemble, folds=SETTINGS.folds),
-        models=",".join(SETTINGS.voters),
-        oof=repeated("oof"),
-        test=repeated("test"),
+        settings=graph.sections_json(ensemble=SETTINGS.ensemble, folds=SETTINGS.folds),
+        models=",".join(SETTINGS.ensemble_models),
+        oof=repeat_option("oof"),
+        test=repeat_option("test"),
         folder=subpath(output.weights, parent=True),
         code=rule_digest("ensemble"),
     shell:
@@ -33,7 +33,7 @@ rule ensemble:
 rule threshold:
     input:
         ensemble="<results>/ensemble/oof.npy",
-        oof=predictions("oof"),
+        oof=graph.predictions(SETTINGS, "oof"),
         masks="<results>/data/train_masks.npy",
         tiles="<results>/data/tiles.csv",
         folds="<results>/folds.csv",
@@ -50,17 +50,17 @@ rule threshold:
             category="Tables",
             labels={"table": "score of each model and fold"},
         ),
-        decision="<results>/threshold.json",
+        threshold="<results>/threshold.json",
     log:
         "<results>/threshold.log",
     conda:
         "../../envs/tgs-salt.yaml"
     threads: 4
     params:
-        settings=section(threshold=SETTINGS.threshold, folds=SETTINGS.folds, ensemble=SETTINGS.ensemble),
-        models=",".join(SETTINGS.voters),
-        oof=repeated("oof"),
-        folder=subpath(output.decision, parent=True),
+        settings=graph.sections_json(threshold=SETTINGS.threshold, folds=SETTINGS.folds, ensemble=SETTINGS.ensemble),
+        models=",".join(SETTINGS.ensemble_models),
+        oof=repeat_option("oof"),
+        folder=subpath(output.threshold, parent=True),
         code=rule_digest("threshold"),
     shell:
         "python -m tgs_salt threshold --settings {params.settings:q} --models {params.models:q}"
@@ -71,7 +71,7 @@ rule threshold:
 rule submission:
     input:
         test="<results>/ensemble/test.npy",
-        decision="<results>/threshold.json",
+        threshold="<results>/threshold.json",
         tiles="<results>/data/tiles.csv",
     output:
         "<results>/submission.csv",
@@ -83,16 +83,20 @@ rule submission:
     params:
         code=rule_digest("submission"),
     shell:
-        "python -m tgs_salt submission --test {input.test:q} --decision {input.decision:q} --tiles {input.tiles:q}"
+        "python -m tgs_salt submission --test {input.test:q} --threshold {input.threshold:q} --tiles {input.tiles:q}"
         " --output {output:q} --threads {threads} 2> {log:q}"
 
 
 # Only on request: `snakemake export --cores 1`, for `tgs-salt segment`.
 rule export:
     input:
-        collect("<results>/models/{model}/fold{fold}/model.pt", model=SETTINGS.voters, fold=SETTINGS.folds.used),
+        collect(
+            "<results>/models/{model}/fold{fold}/model.pt",
+            model=SETTINGS.ensemble_models,
+            fold=SETTINGS.folds.selected_folds,
+        ),
         "<results>/ensemble/weights.json",
-        decision="<results>/threshold.json",
+        threshold="<results>/threshold.json",
     output:
         "<results>/bundle.zip",
     log:
@@ -101,9 +105,9 @@ rule export:
     conda:
         "../../envs/tgs-salt.yaml"
     params:
-        settings=section(predict=SETTINGS.predict),
+        settings=graph.sections_json(predict=SETTINGS.predict),
         code=rule_digest("export"),
-        experiment=subpath(input.decision, parent=True),
+        experiment=subpath(input.threshold, parent=True),
     shell:
         "python -m tgs_salt export {params.experiment:q} --settings {params.settings:q} --output {output:q} 2> {log:q}"
 
@@ -111,7 +115,7 @@ rule export:
 # Only on request: `snakemake submit --cores 1`.
 rule submit:
     input:
-        submission=submittable,
+        submission=submission_file,
         tiles="<results>/data/tiles.csv",
     output:
         "<results>/submitted.json",

@@ -1,17 +1,17 @@
-# Everything that exists once per model and fold: weights, and what they say of the tiles.
+# Training and prediction of each model and fold.
 
 
 wildcard_constraints:
     model="[^/]+",
     fold="[0-9]+",
     shard="[0-9]+",
-    # Test tiles in parts are the business of `predict_shard` and `gather`.
+    # With shards, `predict_shard` and `merge_shards` predict the test tiles.
     split="oof|test" if SETTINGS.predict.shards == 1 else "oof",
 
 
 rule train:
     input:
-        unpack(stage_inputs),
+        unpack(lambda wildcards: graph.stage_inputs(SETTINGS, wildcards.model, wildcards.fold)),
         images="<results>/data/train_images.npy",
         masks="<results>/data/train_masks.npy",
         tiles="<results>/data/tiles.csv",
@@ -22,7 +22,7 @@ rule train:
         timing="<results>/models/{model}/fold{fold}/timing.json",
     log:
         "<results>/models/{model}/fold{fold}/train.log",
-    # The longest jobs first: predictions fill the gaps that they leave.
+    # Start the longest jobs first; predictions fill the remaining slots.
     priority: 1
     conda:
         "../../envs/tgs-salt.yaml"
@@ -30,8 +30,8 @@ rule train:
     resources:
         gpu=1,
     params:
-        settings=lambda wildcards: section(model=SETTINGS.models[wildcards.model]),
-        stages=stage_options,
+        settings=lambda wildcards: graph.sections_json(model=SETTINGS.models[wildcards.model]),
+        stages=lambda wildcards, input: graph.stage_options(dict(input.items())),
     shell:
         "python -m tgs_salt train --model {wildcards.model} --fold {wildcards.fold} --gpus {resources.gpu}"
         " --settings {params.settings:q} --images {input.images:q} --masks {input.masks:q} --tiles {input.tiles:q}"
@@ -54,8 +54,8 @@ rule predict:
     resources:
         gpu=1,
     params:
-        settings=section(predict=SETTINGS.predict),
-        code=prediction_code,
+        settings=graph.sections_json(predict=SETTINGS.predict),
+        code=lambda wildcards: graph.prediction_code(SETTINGS, wildcards.model),
     shell:
         "python -m tgs_salt predict --split {wildcards.split} --gpus {resources.gpu} --settings {params.settings:q}"
         " --model {input.model:q} --images {input.images:q} --tiles {input.tiles:q} --folds {input.folds:q}"
@@ -80,8 +80,8 @@ if SETTINGS.predict.shards > 1:
         resources:
             gpu=1,
         params:
-            settings=section(predict=SETTINGS.predict),
-            code=prediction_code,
+            settings=graph.sections_json(predict=SETTINGS.predict),
+            code=lambda wildcards: graph.prediction_code(SETTINGS, wildcards.model),
         shell:
             "python -m tgs_salt predict --split test --shard {wildcards.shard}/{wildcards.shards}"
             " --gpus {resources.gpu} --settings {params.settings:q} --model {input.model:q} --images {input.images:q}"
@@ -89,7 +89,7 @@ if SETTINGS.predict.shards > 1:
 
     rule merge_shards:
         input:
-            part=collect(
+            shard=collect(
                 "<results>/models/{{model}}/fold{{fold}}/test/{shard}-of-{shards}.npy",
                 shard=range(SETTINGS.predict.shards),
                 shards=SETTINGS.predict.shards,
@@ -101,7 +101,7 @@ if SETTINGS.predict.shards > 1:
         conda:
             "../../envs/tgs-salt.yaml"
         params:
-            parts=repeated("part"),
-            code=prediction_code,
+            shards=repeat_option("shard"),
+            code=lambda wildcards: graph.prediction_code(SETTINGS, wildcards.model),
         shell:
-            "python -m tgs_salt merge-shards {params.parts} --output {output:q} 2> {log:q}"
+            "python -m tgs_salt merge-shards {params.shards} --output {output:q} 2> {log:q}"

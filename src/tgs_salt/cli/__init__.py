@@ -1,10 +1,10 @@
-"""The command line: one sub-command per rule of the workflow, and a few for people.
+"""Command line: one sub-command per rule of the workflow, and some for interactive use.
 
-Each command imports what it needs when it runs: torch and SMP cost seconds that `check` should not pay.
-Rules pass their settings as one JSON literal, so the command that Snakemake prints can be pasted into a shell.
+Commands import what they need when they run: importing torch takes seconds, which `check-submission` should not pay.
+Rules pass settings as one JSON literal, so a command that Snakemake prints can be pasted into a shell.
 """
 
-# In the order in which `tgs-salt --help` lists them.
+# The order of the imports is the order of the commands in `tgs-salt --help`.
 from tgs_salt.cli import config, data, training, postprocessing, submission, report, inference  # isort: skip
 from tgs_salt.cli.app import app, main
 

@@ -1,77 +1,87 @@
-"""What all commands share: the program, how it ends, and options that many of them have."""
+"""The typer application: entry point, exit codes and options that several commands share."""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tgs_salt import __version__, files, log, signals
 from tgs_salt.errors import UserError
-from tgs_salt.settings import Runtime, section
+from tgs_salt.settings import Runtime, parse_section
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="From a seismic dataset to a Kaggle submission. `snakemake` runs these commands in order.",
+    help="Salt segmentation: from a seismic dataset to a Kaggle submission. Snakemake runs these commands in order.",
 )  # fmt: skip
 
-Json = Annotated[str, typer.Option("--settings", help="sections of the settings, as a JSON object")]
-Gpus = Annotated[str, typer.Option(help="0: compute on the CPU; 1: on one GPU; auto: on the GPU a scheduler gave")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads")]
+SettingsJson = Annotated[
+    str, typer.Option("--settings", help="Sections of the settings that the command uses, as a JSON object.")
+]
+Gpus = Annotated[str, typer.Option(help="0: use the CPU; 1: use one GPU; auto: use a GPU assigned by the scheduler.")]
+Threads = Annotated[int, typer.Option(min=1, help="Number of CPU threads.")]
+Tiles = Annotated[Path, typer.Option(help="Table of tiles (data/tiles.csv).")]
+FoldsCsv = Annotated[Path, typer.Option("--folds", help="Table of folds (folds.csv).")]
+Masks = Annotated[Path, typer.Option(help="Masks of the labeled tiles (data/train_masks.npy).")]
+ExperimentDir = Annotated[Path, typer.Argument(help="Results folder of the experiment, such as results/demo.")]
 
 
 def main() -> None:
-    """Run a command. The last line says how it ended: a UserError with code 1, a signal with 128 and its number,
-    anything else, after its traceback, with 2."""
+    """Run a command and exit.
+
+    Exit codes are 0 for success, 1 for a UserError or exhausted memory or disk, 2 for wrong usage or a bug, and
+    128 + N for signal N. The last line on stderr gives the cause.
+    """
     signals.install_handlers()
     try:
         app()
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except signals.Interrupted as stop:
-        print(f"error: {stop}", file=sys.stderr)
-        raise SystemExit(stop.code) from None
+    except signals.Interrupted as interrupt:
+        print(f"error: {interrupt}", file=sys.stderr)
+        raise SystemExit(interrupt.code) from None
     except BrokenPipeError:
         raise SystemExit(130) from None
     except MemoryError:
-        print("error: out of memory; run fewer jobs at once (--cores), or on a machine with more.", file=sys.stderr)
+        print("error: out of memory; run fewer jobs at once (--cores) or use a machine with more.", file=sys.stderr)
         raise SystemExit(1) from None
-    except Exception as problem:
-        if isinstance(problem, OSError) and (lack := files.disk_full_error(problem)):
-            print(f"error: {lack}", file=sys.stderr)
+    except Exception as error:
+        if isinstance(error, OSError) and (disk_full := files.disk_full_error(error)):
+            print(f"error: {disk_full}", file=sys.stderr)
             raise SystemExit(1) from None
         traceback.print_exc()
         print(
-            f"error: {type(problem).__name__}: {problem} (a bug in tgs-salt {__version__}; the lines above tell where)",
+            f"error: {type(error).__name__}: {error} (a bug in tgs-salt {__version__}; see the traceback above)",
             file=sys.stderr,
         )
         raise SystemExit(2) from None
 
 
 def runtime() -> Runtime:
-    """Settings that must never cause a rerun reach a job by its environment, not by its parameters."""
-    return section(os.environ.get("TGS_SALT_RUNTIME", '{"runtime": {}}'), "runtime", Runtime)
+    """Return the runtime settings, which jobs read from the environment: a parameter would trigger reruns."""
+    return parse_section(os.environ.get("TGS_SALT_RUNTIME", '{"runtime": {}}'), "runtime", Runtime)
 
 
 def resolve_gpus(gpus: str) -> str:
-    """`--gpus` as Snakemake grants it, or auto where Snakemake knows of none (runtime.gpu_allocation)."""
+    """Return `--gpus` as given, or auto with runtime.gpu_allocation: auto, where Snakemake allocates no GPUs."""
     return "auto" if runtime().gpu_allocation == "auto" else gpus
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(__version__)
         raise typer.Exit
 
 
 @app.callback()
-def _set_up(
+def _configure_logging(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    log.set_up(runtime().log_level)
+    log.configure(runtime().log_level)

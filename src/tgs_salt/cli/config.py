@@ -1,4 +1,4 @@
-"""Commands about the settings and the program itself."""
+"""Command `config`: the effective settings."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from tgs_salt.cli.app import app
 @app.command()
 def config(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="configuration files, later ones over earlier ones")
+        list[Path] | None,
+        typer.Argument(help="Configuration files (default: config.yaml); later files override earlier ones."),
     ] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="print the JSON schema of config.yaml instead")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of config.yaml instead.")] = False,
 ) -> None:
-    """Print the effective settings with all defaults (config.yaml, or the files given)."""
+    """Print the effective settings.
+
+    The output is valid YAML with all defaults filled in.
+    """
     import yaml
 
     from tgs_salt.settings import json_schema, load_files

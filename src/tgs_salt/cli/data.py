@@ -1,4 +1,4 @@
-"""Commands of the rules that bring the tiles: synthesize, download, pack, folds."""
+"""Commands that make the dataset: synthesize, download, preprocess, folds."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from typing import Annotated
 
 import typer
 
-from tgs_salt.cli.app import Json, Threads, app
+from tgs_salt.cli.app import SettingsJson, Threads, Tiles, app
 from tgs_salt.errors import UserError
-from tgs_salt.settings import Data, Folds, section
+from tgs_salt.settings import Data, Folds, parse_section
 
 
 @app.command()
-def synthesize(settings: Json, output: Annotated[Path, typer.Option(help="folder for the dataset")]) -> None:
-    """Draw a synthetic dataset in Kaggle's layout."""
+def synthesize(
+    settings: SettingsJson, output: Annotated[Path, typer.Option(help="Output folder of the dataset.")]
+) -> None:
+    """Generate a synthetic dataset in Kaggle's layout."""
     from tgs_salt.synthetic.synthesize import synthesize
 
-    data = section(settings, "data", Data)
+    data = parse_section(settings, "data", Data)
     if data.train_tiles is None or data.test_tiles is None:
-        raise UserError("data.train_tiles and data.test_tiles: say how many tiles to draw.")
+        raise UserError("data.train_tiles and data.test_tiles: set the number of tiles to generate.")
     synthesize(
         output,
         seed=data.seed,
@@ -31,36 +33,46 @@ def synthesize(settings: Json, output: Annotated[Path, typer.Option(help="folder
 
 @app.command()
 def download(
-    competition: Annotated[str, typer.Option(help="Kaggle's name of the competition")],
-    archive: Annotated[Path, typer.Option(help="where the zip goes; one that lies there already is checked and used")],
-    settings: Json = '{"data": {}}',
-    timeout: Annotated[float, typer.Option(min=1, help="seconds that the whole download may take")] = 3600,
-    stall: Annotated[float, typer.Option(min=1, help="seconds without a byte after which it is tried again")] = 180,
+    competition: Annotated[str, typer.Option(help="Name of the competition in its Kaggle URL.")],
+    archive: Annotated[Path, typer.Option(help="Path of the zip; an existing file is verified and used.")],
+    settings: SettingsJson = '{"data": {}}',
+    timeout: Annotated[float, typer.Option(min=1, help="Time limit of the whole download, in seconds.")] = 3600,
+    stall: Annotated[float, typer.Option(min=1, help="Retry after this many seconds without receiving data.")] = 180,
 ) -> None:
-    """Fetch the competition's archive with the official kaggle client, verified."""
-    from tgs_salt.data.preprocess import find
+    """Download and verify the competition's archive.
+
+    Uses the official kaggle client.
+    """
+    from tgs_salt.data.preprocess import open_dataset
     from tgs_salt.kaggle.download import download
 
-    data = section(settings, "data", Data)
-    download(competition, archive, timeout=timeout, stall=stall, verify=lambda path: find(path, data))
+    data = parse_section(settings, "data", Data)
+    download(competition, archive, timeout=timeout, stall_timeout=stall, verify=lambda path: open_dataset(path, data))
 
 
 @app.command()
 def preprocess(
-    settings: Json,
-    source: Annotated[Path, typer.Option(help="folder or zip in Kaggle's layout")],
-    output: Annotated[Path, typer.Option(help="folder for the arrays and tiles.csv")],
+    settings: SettingsJson,
+    source: Annotated[Path, typer.Option(help="Dataset in Kaggle's layout, a folder or zip.")],
+    output: Annotated[Path, typer.Option(help="Output folder of the arrays and tiles.csv.")],
     threads: Threads = 2,
 ) -> None:
-    """Turn the dataset's PNGs into checked uint8 arrays and one table."""
+    """Convert the dataset to uint8 arrays and tiles.csv."""
     from tgs_salt.data.preprocess import preprocess
 
-    preprocess(source, output, section(settings, "data", Data), threads)
+    preprocess(source, output, parse_section(settings, "data", Data), threads)
 
 
 @app.command()
-def folds(settings: Json, tiles: Annotated[Path, typer.Option()], output: Annotated[Path, typer.Option()]) -> None:
-    """Assign a fold to each labelled tile, stratified by depth and coverage."""
+def folds(
+    settings: SettingsJson,
+    tiles: Tiles,
+    output: Annotated[Path, typer.Option(help="Output table of folds, folds.csv.")],
+) -> None:
+    """Assign each labeled tile to a cross-validation fold.
+
+    Folds are stratified by depth and coverage.
+    """
     from tgs_salt.data.folds import folds
 
-    folds(tiles, output, section(settings, "folds", Folds))
+    folds(tiles, output, parse_section(settings, "folds", Folds))

@@ -1,4 +1,4 @@
-"""Commands for who uses what was trained: export, segment."""
+"""Commands that use trained models: export, segment."""
 
 from __future__ import annotations
 
@@ -7,38 +7,56 @@ from typing import Annotated
 
 import typer
 
-from tgs_salt.cli.app import Gpus, Json, app, resolve_gpus, runtime
-from tgs_salt.settings import Predict, section
+from tgs_salt.cli.app import ExperimentDir, Gpus, SettingsJson, app, resolve_gpus, runtime
+from tgs_salt.layout import ExperimentPaths
+from tgs_salt.settings import Predict, parse_section
 
 
 @app.command()
 def export(
-    experiment: Annotated[Path, typer.Argument(help="results folder of a finished experiment, such as results/demo")],
-    output: Annotated[Path | None, typer.Option(help="the bundle; bundle.zip in that folder if not given")] = None,
-    settings: Json = '{"predict": {}}',
+    experiment: ExperimentDir,
+    output: Annotated[
+        Path | None, typer.Option(help="Output file (default: bundle.zip in the results folder).")
+    ] = None,
+    settings: SettingsJson = '{"predict": {}}',
 ) -> None:
-    """Write the voting models and the decision into one file, for `segment`; no training data."""
+    """Bundle the ensemble and its threshold for `segment`.
+
+    The bundle contains no training data.
+    """
     from tgs_salt.inference.bundle import export
 
-    export(experiment, section(settings, "predict", Predict), output or experiment / "bundle.zip")
+    export(experiment, parse_section(settings, "predict", Predict), output or ExperimentPaths(experiment).bundle)
 
 
 @app.command()
 def segment(
-    bundle: Annotated[Path, typer.Argument(help="what `export` wrote")],
-    inputs: Annotated[list[Path], typer.Argument(help="pictures of any size (.npy too), and folders of them")],
-    output: Annotated[Path, typer.Option(help="folder for what is written")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle written by `tgs-salt export`.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(help="Images or 2-D uint8 .npy arrays of any size, or folders of them.")
+    ],
+    output: Annotated[Path, typer.Option(help="Output folder.")],
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help="mask (if none is given): 1-bit PNGs; overlay; rle: masks.csv")
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="Output format, repeatable. mask (default): 1-bit PNG; overlay: PNG with tinted salt; rle: masks.csv.",
+        ),
     ] = None,
-    overlap: Annotated[int | None, typer.Option(help="pixels that windows share; else a quarter")] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="Overlap of neighboring windows in pixels (default: a quarter of a tile).")
+    ] = None,
     depth: Annotated[
-        float | None, typer.Option(help="as in depths.csv, where a network takes it; else the mean")
+        float | None,
+        typer.Option(help="Depth as in depths.csv, for models with depth_channels (default: the mean depth)."),
     ] = None,
     gpus: Gpus = "0",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Number of CPU threads (default: all cores).")] = None,
 ) -> None:
-    """Find the salt in pictures: tiles, or whole sections, which are read in overlapping windows."""
+    """Segment salt in images of any size.
+
+    Images larger than a tile are processed in overlapping windows.
+    """
     from tgs_salt.compute import cpu_env
 
     gpus = resolve_gpus(gpus)
@@ -53,6 +71,6 @@ def segment(
         overlap=overlap,
         depth=depth,
         gpus=gpus,
-        slots=runtime().jobs_per_gpu,
+        jobs_per_gpu=runtime().jobs_per_gpu,
         threads=threads,
     )

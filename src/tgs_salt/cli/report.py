@@ -1,4 +1,4 @@
-"""Commands for who looks on: report, show, compare, status."""
+"""Commands that inspect an experiment: report, plot-tiles, compare, status."""
 
 from __future__ import annotations
 
@@ -7,34 +7,45 @@ from typing import Annotated
 
 import typer
 
-from tgs_salt.cli.app import Threads, app
+from tgs_salt.cli.app import ExperimentDir, Threads, app
+from tgs_salt.layout import ExperimentPaths
 
 
 @app.command()
 def report(
-    experiment: Annotated[Path, typer.Argument(help="results folder of the experiment, such as results/demo")],
+    experiment: ExperimentDir,
     settings: Annotated[
         str | None,
-        typer.Option("--settings", help="the effective settings, as a JSON object; settings.json if left out"),
+        typer.Option(
+            "--settings",
+            hidden=True,
+            help="Effective settings as a JSON object (default: the experiment's settings.json).",
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="report.html of the experiment if left out")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Output file (default: report.html in the results folder).")
+    ] = None,
     threads: Threads = 1,
 ) -> None:
-    """Write the experiment's page, of whatever is there."""
-    from tgs_salt.report.page import page
+    """Write the HTML report of an experiment.
 
-    page(experiment, output or experiment / "report.html", settings, threads)
+    The report of an unfinished experiment covers the files that exist.
+    """
+    from tgs_salt.report.page import write_report
+
+    write_report(experiment, output or ExperimentPaths(experiment).report, settings, threads)
 
 
 @app.command()
 def plot_tiles(
-    experiment: Annotated[Path, typer.Argument(help="results folder of the experiment, such as results/demo")],
-    ids: Annotated[list[str], typer.Argument(help="tiles, labelled or not")],
-    output: Annotated[
-        Path | None, typer.Option(help="folder for the pictures; the experiment's tiles/ if left out")
-    ] = None,
+    experiment: ExperimentDir,
+    ids: Annotated[list[str], typer.Argument(help="Ids of labeled or test tiles.")],
+    output: Annotated[Path | None, typer.Option(help="Output folder (default: tiles/ in the results folder).")] = None,
 ) -> None:
-    """Draw tiles as PNGs: seismic image, truth, probability, decision, and each fold's probability."""
+    """Plot tiles with their masks and predictions as PNGs.
+
+    A plot shows the image, true mask, probability, predicted mask, and the probability of each model and fold.
+    """
     from tgs_salt.report.plot_tiles import plot_tiles
 
     for path in plot_tiles(experiment, ids, output or experiment / "tiles"):
@@ -43,36 +54,42 @@ def plot_tiles(
 
 @app.command()
 def compare(
-    one: Annotated[Path, typer.Argument(metavar="A", help="results folder of an experiment")],
-    other: Annotated[
-        Path | None, typer.Argument(metavar="[B]", help="that of another; without it A's models are compared")
+    first: Annotated[Path, typer.Argument(metavar="A", help="Results folder of an experiment.")],
+    second: Annotated[
+        Path | None,
+        typer.Argument(metavar="B", help="Results folder of another experiment (default: compare the models of A)."),
     ] = None,
     threads: Threads = 1,
 ) -> None:
-    """Put two experiments side by side (settings that differ, score difference tile by tile), or one's models."""
-    from tgs_salt.evaluation.experiment import Experiment
-    from tgs_salt.report.compare import compare
-    from tgs_salt.report.variants import compare_models
+    """Compare two experiments, or the models of one.
 
-    if other is None:
-        compare_models(Experiment(one), threads)
+    Two experiments: settings that differ and paired differences of tile scores. One: each model against the first.
+    """
+    from tgs_salt.evaluation.experiment import Experiment
+    from tgs_salt.report.compare import compare_experiments, compare_models
+
+    if second is None:
+        compare_models(Experiment(first), threads)
         return
-    compare(one, other, threads)
+    compare_experiments(first, second, threads)
 
 
 @app.command()
 def status(
-    experiment: Annotated[Path, typer.Argument(help="results folder of the experiment, such as results/demo")],
-    competition: Annotated[str, typer.Option(help="where the submission would go; nothing: nowhere")] = "",
-    same: Annotated[str, typer.Option(help="options of snakemake that it was run with, for the commands")] = "",
+    experiment: ExperimentDir,
+    competition: Annotated[
+        str, typer.Option(hidden=True, help="Competition that the suggested submit command names (default: none).")
+    ] = "",
+    rerun_options: Annotated[
+        str, typer.Option(hidden=True, help="Snakemake options that the suggested commands repeat.")
+    ] = "",
     watch: Annotated[
-        bool, typer.Option("--watch", help="look again every few seconds, until all folds are trained")
+        bool, typer.Option("--watch", help="Refresh every few seconds until all folds are trained.")
     ] = False,
 ) -> None:
-    """Show how far an experiment is, its scores, and what to type next."""
-    from tgs_salt.report.status import status
-    from tgs_salt.report.status import watch as look_on
+    """Show progress, scores and suggested next commands."""
+    from tgs_salt.report import status as report_status
 
     if watch:
-        look_on(experiment)
-    status(experiment, competition, same)
+        report_status.watch(experiment)
+    report_status.status(experiment, competition, rerun_options)

@@ -1,4 +1,4 @@
-"""Commands about the file for Kaggle: write, check, send."""
+"""Commands for the submission: submission, check-submission, submit."""
 
 from __future__ import annotations
 
@@ -7,31 +7,37 @@ from typing import Annotated
 
 import typer
 
-from tgs_salt.cli.app import Threads, app
+from tgs_salt.cli.app import Threads, Tiles, app
+from tgs_salt.layout import ExperimentPaths
 from tgs_salt.settings import MAX_TILE_SIZE, Data
+
+TileSize = Annotated[int, typer.Option(min=1, max=MAX_TILE_SIZE, help="Height and width of a tile in pixels.")]
 
 
 @app.command()
 def submission(
-    test: Annotated[Path, typer.Option(help="the ensemble's test.npy")],
-    decision: Annotated[Path, typer.Option(help="threshold.json")],
-    tiles: Annotated[Path, typer.Option()],
-    output: Annotated[Path, typer.Option()],
+    test: Annotated[Path, typer.Option(help="Test predictions of the ensemble (ensemble/test.npy).")],
+    threshold: Annotated[Path, typer.Option(help="Threshold and minimum area (threshold.json).")],
+    tiles: Tiles,
+    output: Annotated[Path, typer.Option(help="Output file, submission.csv.")],
     threads: Threads = 1,
 ) -> None:
-    """Write the CSV for Kaggle, and check it."""
+    """Write the submission CSV and check it."""
     from tgs_salt.postprocessing.submission import write_submission
 
-    write_submission(test, decision, tiles, output, threads)
+    write_submission(test, threshold, tiles, output, threads)
 
 
 @app.command()
 def check_submission(
-    submission: Annotated[Path, typer.Argument()],
-    sample: Annotated[Path, typer.Argument(help="the competition's sample_submission.csv")],
-    tile_size: Annotated[int, typer.Option(min=1, max=MAX_TILE_SIZE)] = 101,
+    submission: Annotated[Path, typer.Argument(help="Submission CSV.")],
+    sample: Annotated[Path, typer.Argument(help="The competition's sample_submission.csv.")],
+    tile_size: TileSize = 101,
 ) -> None:
-    """Check a submission as strictly as Kaggle would, and more."""
+    """Check a submission CSV as strictly as Kaggle does.
+
+    Also rejects run-length codes whose runs are unsorted or could be merged.
+    """
     from tgs_salt.postprocessing.submission import check_submission
 
     empty = check_submission(submission, sample, (tile_size, tile_size))
@@ -40,25 +46,36 @@ def check_submission(
 
 @app.command()
 def submit(
-    submission: Annotated[Path, typer.Option()],
-    competition: Annotated[str, typer.Option()] = str(Data.model_fields["competition"].default),
-    experiment: Annotated[str | None, typer.Option(help="its name, for the message; default: the folder's")] = None,
-    receipt: Annotated[Path | None, typer.Option(help="default: submitted.json beside the submission")] = None,
-    tiles: Annotated[
-        Path | None, typer.Option(help="to check the submission against; default: data/tiles.csv beside it")
+    submission: Annotated[Path, typer.Option(help="Submission CSV.")],
+    competition: Annotated[str, typer.Option(help="Name of the competition in its Kaggle URL.")] = str(
+        Data.model_fields["competition"].default
+    ),
+    experiment: Annotated[
+        str | None, typer.Option(help="Experiment name in the submission message (default: the name of the folder).")
     ] = None,
-    side: Annotated[int, typer.Option("--tile-size", min=1, max=MAX_TILE_SIZE)] = 101,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be sent, and send nothing")] = False,
-    wait: Annotated[float, typer.Option(min=0, help="seconds to wait for the score")] = 900,
+    receipt: Annotated[
+        Path | None, typer.Option(help="Receipt to write (default: submitted.json next to the submission).")
+    ] = None,
+    tiles: Annotated[
+        Path | None,
+        typer.Option(help="Table of tiles to check against (default: data/tiles.csv next to the submission)."),
+    ] = None,
+    tile_size: TileSize = 101,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent without sending it.")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Maximum time to wait for the score, in seconds.")] = 900,
 ) -> None:
-    """Send a submission to Kaggle, once, and wait for its score."""
+    """Upload a submission to Kaggle and wait for its score.
+
+    A file that was already submitted is not sent again.
+    """
     from tgs_salt.data.tiles import read_tiles
     from tgs_salt.kaggle.submit import submit
     from tgs_salt.postprocessing.submission import check_rows
 
-    folder = submission.parent
-    check_rows(submission, list(read_tiles(tiles or folder / "data" / "tiles.csv", "test")["id"]), (side, side))
+    paths = ExperimentPaths(submission.parent)
+    ids = list(read_tiles(tiles or paths.tiles_csv, "test")["id"])
+    check_rows(submission, ids, (tile_size, tile_size))
     submit(
-        submission, competition=competition, experiment=experiment or folder.resolve().name,
-        receipt=receipt or folder / "submitted.json", dry_run=dry_run, wait=wait,
+        submission, competition=competition, experiment=experiment or paths.folder.resolve().name,
+        receipt=receipt or paths.receipt, dry_run=dry_run, wait=wait,
     )  # fmt: skip

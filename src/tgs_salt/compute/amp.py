@@ -1,6 +1,6 @@
-"""Mixed precision, on CUDA only: which half floats a GPU computes in.
+"""Automatic mixed precision (AMP), on CUDA only.
 
-bfloat16 on a CPU without it is ten times slower than float32.
+bfloat16 on a CPU without native support is ten times slower than float32.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import torch
 
 
 def amp_dtype(device: torch.device) -> torch.dtype | None:
-    """bfloat16 where the GPU has it (Ampere and later), float16 on an older one, None on a CPU.
+    """Return bfloat16 if the GPU supports it natively (Ampere and later), float16 on an older GPU, None on a CPU.
 
-    torch would emulate bfloat16 on a T4.
+    Emulated bfloat16, which torch reports as supported on a T4, does not count.
     """
     if device.type != "cuda":
         return None
@@ -19,11 +19,11 @@ def amp_dtype(device: torch.device) -> torch.dtype | None:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Forward passes within compute in half floats on a GPU, in float32 on a CPU."""
+    """Return an autocast context: half precision on a GPU, float32 on a CPU."""
     dtype = amp_dtype(device)
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 def grad_scaler(device: torch.device) -> torch.amp.GradScaler:
-    """Scales the loss where its gradients would underflow: in float16 alone."""
+    """Return a gradient scaler, enabled for float16 only, where small gradients underflow."""
     return torch.amp.GradScaler(device.type, enabled=amp_dtype(device) is torch.float16)

@@ -1,7 +1,7 @@
-"""`--gpus` decides where a job computes, and each job on a GPU leases its own.
+"""Choose the device of a job from `--gpus`, and lease a GPU to each job.
 
-TGS_SALT_PRETEND_GPUS=2 pretends two GPUs, for tests of leases and clusters on a machine without one: the leases are
-real, the computing is done on the CPU.
+TGS_SALT_FAKE_GPUS=2 simulates two GPUs on a machine without any, to test leases and clusters: the leases are real,
+the computation runs on the CPU.
 """
 
 from __future__ import annotations
@@ -20,49 +20,55 @@ from filelock import FileLock, Timeout
 from tgs_salt.errors import UserError
 from tgs_salt.log import logger
 
-PRETEND = "TGS_SALT_PRETEND_GPUS"
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+FAKE_GPUS = "TGS_SALT_FAKE_GPUS"
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
 @contextmanager
-def use_device(gpus: str, slots: int = 1) -> Iterator[torch.device]:
-    """Yield the device of this job, leased until the end.
+def use_device(gpus: str, jobs_per_gpu: int = 1) -> Iterator[torch.device]:
+    """Yield the device of this job; a GPU is leased until the context ends.
 
-    `gpus` is what Snakemake granted: "0" is the CPU on purpose, "1" (or more) one of the CUDA devices that
-    CUDA_VISIBLE_DEVICES lets torch see, "auto" the one that a scheduler gave. That one is used without a lease, since
-    the scheduler may share it on purpose; of several, auto leases one too. Raises UserError if there is none.
+    Args:
+        gpus: "0" for the CPU; "1" or more for one of the visible CUDA devices; "auto" for the device that a cluster
+            scheduler assigned. A single assigned device is used without a lease, because the scheduler may share it on
+            purpose. With several, "auto" leases one.
+        jobs_per_gpu: Number of jobs that may share a GPU.
+
+    Raises:
+        UserError: `gpus` is invalid, or there is no CUDA device.
     """
     if gpus == "0":
         yield torch.device("cpu")
         return
     if gpus != "auto" and not gpus.isdigit():
         raise UserError(f"--gpus: expected 0, a number of GPUs, or auto, found {gpus!r}.")
-    names = _visible()
+    names = _visible_gpus()
     if not names:
-        hidden = f"{VISIBLE} is {os.environ[VISIBLE]!r}; " if VISIBLE in os.environ else ""
+        visible = f"{VISIBLE_DEVICES} is {os.environ[VISIBLE_DEVICES]!r}; " if VISIBLE_DEVICES in os.environ else ""
         raise UserError(
-            f"this job was given a GPU, but torch finds no CUDA device here; {hidden}to compute on the CPU, "
-            "run snakemake with --resources gpu=0 (workflow/presets/cpu.yaml is made for that), or use --gpus 0."
+            f"this job requested a GPU, but torch finds no CUDA device; {visible}to compute on the CPU, "
+            "run snakemake with --resources gpu=0 (see workflow/presets/cpu.yaml) or use --gpus 0."
         )
     if gpus == "auto" and len(names) == 1:
-        yield _use(0, names[0])
+        yield _select_gpu(0, names[0])
         return
-    with lease(names, slots) as index:
-        yield _use(index, names[index])
+    with lease(names, jobs_per_gpu) as index:
+        yield _select_gpu(index, names[index])
 
 
-def _visible() -> list[str]:
-    """Names of the devices that this process may use, in torch's order: the same name in every process."""
-    if PRETEND not in os.environ:
+def _visible_gpus() -> list[str]:
+    """Return a name for each visible GPU, in torch's order; a GPU has the same name in every process."""
+    if FAKE_GPUS not in os.environ:
         count = torch.cuda.device_count()
         return [str(torch.cuda.get_device_properties(index).uuid) for index in range(count)]
-    count = int(os.environ[PRETEND])
-    chosen = os.environ.get(VISIBLE, ",".join(map(str, range(count))))
-    return [f"pretended-{index}" for index in chosen.split(",") if index.isdigit() and int(index) < count]
+    count = int(os.environ[FAKE_GPUS])
+    visible = os.environ.get(VISIBLE_DEVICES, ",".join(map(str, range(count))))
+    return [f"fake-{index}" for index in visible.split(",") if index.isdigit() and int(index) < count]
 
 
-def _use(index: int, name: str) -> torch.device:
-    if PRETEND in os.environ:
+def _select_gpu(index: int, name: str) -> torch.device:
+    """Make GPU `index` the current CUDA device and return it; for a fake GPU return the CPU."""
+    if FAKE_GPUS in os.environ:
         logger.info(f"GPU {index}: {name}; computing on the CPU")
         return torch.device("cpu")
     torch.cuda.set_device(index)
@@ -71,39 +77,47 @@ def _use(index: int, name: str) -> torch.device:
 
 
 @contextmanager
-def lease(names: list[str], slots: int, folder: Path | None = None, pause: float = 1.0) -> Iterator[int]:
-    """Hold one of `slots` places on one of the devices `names`; yield its index. Waits while all are taken.
+def lease(names: list[str], jobs_per_gpu: int, folder: Path | None = None, pause: float = 1.0) -> Iterator[int]:
+    """Lease one of the GPUs `names`, waiting until one is free, and yield its index.
 
-    The kernel lets go of a lock when its process ends, however it ends.
+    A lease is a lock on one of `jobs_per_gpu` files per GPU. The kernel releases it when the process ends, even if the
+    process is killed.
+
+    Args:
+        names: Names of the GPUs.
+        jobs_per_gpu: Number of leases per GPU.
+        folder: Folder of the lock files; default: `lock_folder()`.
+        pause: Seconds between attempts.
     """
     folder = folder or lock_folder()
     folder.mkdir(parents=True, exist_ok=True)
     waiting = False
     while True:
-        for slot in range(slots):
+        for slot in range(jobs_per_gpu):
             for index, name in enumerate(names):
                 lock = FileLock(folder / f"{name}.{slot}.lock")
                 try:
                     lock.acquire(timeout=0)
                 except Timeout:
                     continue
-                taken = time.time()
+                acquired_at = time.time()
                 try:
                     yield index
                 finally:
-                    logger.debug(f"lease of {name}, place {slot}: from {taken:.3f} to {time.time():.3f}")
+                    logger.debug(f"lease of {name}, slot {slot}: from {acquired_at:.3f} to {time.time():.3f}")
                     lock.release()
                 return
         if not waiting:
-            logger.info(f"all {len(names) * slots} places on {len(names)} devices are taken; waiting for one")
+            slots = len(names) * jobs_per_gpu
+            logger.info(f"all {slots} slots on {len(names)} GPUs are in use; waiting for a free one")
             waiting = True
         time.sleep(pause)
 
 
 def lock_folder() -> Path:
-    """Where this user's processes on this machine meet.
+    """Return the folder of lock files, shared by all processes of this user on this machine.
 
-    Linux' /dev/shm is the machine's own, whereas TMPDIR may be a job's own or a network's.
+    It is in /dev/shm where possible, because TMPDIR may be private to a job or on a network file system.
     """
     shared = Path("/dev/shm")
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
@@ -111,20 +125,20 @@ def lock_folder() -> Path:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for a GPU to finish, so that a clock can be read."""
+    """Wait until a GPU has finished its work, for timing; does nothing on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Most memory that this process held: of the GPU where it computes on one, else of the machine. MiB."""
+    """Return the peak memory of this process in MiB: GPU memory on a GPU, else resident memory (NaN on Windows)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:
         import resource
         import sys
 
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return used / (2**20 if sys.platform == "darwin" else 2**10)
+        max_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
+        return max_rss / (2**20 if sys.platform == "darwin" else 2**10)
     except ImportError:  # Windows
         return float("nan")

@@ -1,4 +1,4 @@
-"""What a user reads where memory runs out, a GPU's or the machine's."""
+"""Turn out-of-memory errors, of the GPU or the machine, into a UserError with a remedy."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ import torch
 
 from tgs_salt.errors import UserError
 
-# torch has a class for its own allocator on a GPU alone; the rest is told by what it says.
-OF_GPU = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-OF_MACHINE = "can't allocate memory"
+# torch.OutOfMemoryError covers only torch's own CUDA allocator; other errors are recognized by their messages.
+GPU_OOM_MESSAGES = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+CPU_OOM_MESSAGE = "can't allocate memory"
 
 
-def job_memory(lower: str) -> AbstractContextManager[None]:
-    """The remedies of a job of the workflow: less at once in it, or fewer of its kind."""
-    return explain_out_of_memory(f"{lower}, or runtime.jobs_per_gpu", f"{lower}, or run fewer jobs at once (--cores)")
+def explain_job_oom(remedy: str) -> AbstractContextManager[None]:
+    """Return the context for a job of the workflow: apply `remedy`, or run fewer jobs at once."""
+    return explain_oom(f"{remedy}, or runtime.jobs_per_gpu", f"{remedy}, or run fewer jobs at once (--cores)")
 
 
 @contextmanager
-def explain_out_of_memory(on_gpu: str, on_cpu: str) -> Iterator[None]:
-    """Raise a UserError with a remedy, `on_gpu` or `on_cpu`, for a lack of memory within; other errors pass."""
+def explain_oom(gpu_remedy: str, cpu_remedy: str) -> Iterator[None]:
+    """Convert out-of-memory errors in the body; other errors pass unchanged.
+
+    Raises:
+        UserError: Memory ran out; the message ends with the remedy.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as problem:
-        said = str(problem)
-        if isinstance(problem, torch.OutOfMemoryError) or any(sign in said for sign in OF_GPU):
-            raise UserError(f"out of GPU memory; {on_gpu}.") from None
-        if isinstance(problem, MemoryError) or OF_MACHINE in said:
-            raise UserError(f"out of memory; {on_cpu}.") from None
+        message = str(problem)
+        if isinstance(problem, torch.OutOfMemoryError) or any(text in message for text in GPU_OOM_MESSAGES):
+            raise UserError(f"out of GPU memory; {gpu_remedy}.") from None
+        if isinstance(problem, MemoryError) or CPU_OOM_MESSAGE in message:
+            raise UserError(f"out of memory; {cpu_remedy}.") from None
         raise

@@ -1,4 +1,7 @@
-"""csv files, read strictly: pandas takes a longer row for an index, and renames a column that is there twice."""
+"""Strict reading of csv files.
+
+By default, pandas uses the first column of overlong rows as an index and renames duplicate columns.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,15 @@ import pandas as pd
 
 
 def read_csv(source: Path | str | IO[bytes], **options: Any) -> pd.DataFrame:
-    """The table in a csv file, UTF-8 with or without a byte order mark; empty fields stay empty texts.
+    """Read a UTF-8 csv file, with or without a byte order mark; empty fields stay empty strings.
 
-    `options` go to pandas. Raises ValueError, with the reason in a few words, for what is no such table, and OSError
-    for a file that cannot be read.
+    Args:
+        source: Path or binary stream.
+        **options: Passed on to `pandas.read_csv`.
+
+    Raises:
+        ValueError: The content is not a valid table; the message gives a short reason.
+        OSError: The file cannot be read.
     """
     try:
         with warnings.catch_warnings():
@@ -23,9 +31,9 @@ def read_csv(source: Path | str | IO[bytes], **options: Any) -> pd.DataFrame:
         raise ValueError("a row is longer than the header") from None
     except OverflowError:
         raise ValueError("a number is too large") from None
-    except ValueError as problem:
-        raise ValueError(" ".join(str(problem).split())[:200]) from None
-    twice = [name for name in table.columns if f"{name}.1" in table.columns]
-    if twice:
-        raise ValueError(f"column {str(twice[0])[:40]!r} is there twice")
+    except ValueError as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from None
+    duplicates = [name for name in table.columns if f"{name}.1" in table.columns]
+    if duplicates:
+        raise ValueError(f"column {str(duplicates[0])[:40]!r} appears twice")
     return table

@@ -1,4 +1,4 @@
-"""Decode a dataset's PNGs in a thread pool: OpenCV leaves the interpreter lock, so threads add up."""
+"""Decode a dataset's PNG files in a thread pool; OpenCV releases the GIL while it decodes."""
 
 from __future__ import annotations
 
@@ -9,76 +9,95 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from tgs_salt.data.archive import Read
+from tgs_salt.data.archive import Reader
 from tgs_salt.data.layout import DatasetSource
 from tgs_salt.errors import UserError
 from tgs_salt.log import progress
 from tgs_salt.settings import MAX_TILE_SIZE
 
-CHUNK = 256
-Problem = Callable[[np.ndarray, int], str | None]
+CHUNK_SIZE = 256  # images per thread pool task
+FindProblem = Callable[[np.ndarray, int], str | None]
 
 
-def decode_all(
-    dataset: DatasetSource, kind: str, ids: list[str], side: int, problem_of: Problem, threads: int
+def decode_images(
+    dataset: DatasetSource, kind: str, ids: list[str], tile_size: int, find_problem: FindProblem, threads: int
 ) -> np.ndarray:
-    """Decode the pictures of one kind ("train images", ...) in the order of `ids`, as uint8 (n, side, side).
+    """Decode the images of one kind in the order of `ids`.
 
-    `problem_of` says what is wrong with a decoded picture, which raises UserError with the picture's name.
+    Args:
+        dataset: Source of the PNG files.
+        kind: One of `tgs_salt.data.layout.KINDS`, such as "train images".
+        ids: Tile ids.
+        tile_size: Expected height and width in pixels.
+        find_problem: `tile_problem` or `mask_problem`.
+        threads: Size of the thread pool.
+
+    Returns:
+        Gray values, or 0 and 1 for masks; uint8 of shape (n, tile_size, tile_size).
+
+    Raises:
+        UserError: An image is damaged or `find_problem` rejects it.
     """
-    pictures = np.empty((len(ids), side, side), np.uint8)
-    readers = dataset.pictures[kind]
+    images = np.empty((len(ids), tile_size, tile_size), np.uint8)
+    readers = dataset.image_readers[kind]
 
-    def decode(first: int) -> int:
-        chunk = ids[first : first + CHUNK]
-        for row, tile in enumerate(chunk, first):
-            pictures[row] = _decode(readers[tile], f"{dataset.origin}: {kind[:-1]} {tile}.png", side, problem_of)
+    def decode_chunk(start: int) -> int:
+        chunk = ids[start : start + CHUNK_SIZE]
+        for row, tile_id in enumerate(chunk, start):
+            name = f"{dataset.path}: {kind[:-1]} {tile_id}.png"
+            images[row] = _decode(readers[tile_id], name, tile_size, find_problem)
         return len(chunk)
 
-    with progress(f"pack {kind}", len(ids)) as done, ThreadPoolExecutor(threads) as pool:
-        for count in pool.map(decode, range(0, len(ids), CHUNK)):
-            done.advance(count)
-    return pictures
+    with progress(f"preprocess {kind}", len(ids)) as reporter, ThreadPoolExecutor(threads) as pool:
+        for count in pool.map(decode_chunk, range(0, len(ids), CHUNK_SIZE)):
+            reporter.advance(count)
+    return images
 
 
-def _decode(read: Read, name: str, side: int, problem_of: Problem) -> np.ndarray:
+def _decode(read: Reader, name: str, tile_size: int, find_problem: FindProblem) -> np.ndarray:
     content = read()
-    # OpenCV fills in what a cut file lacks; the end marker tells.
-    whole = content.startswith(b"\x89PNG\r\n\x1a\n") and b"IEND" in content[-12:]
-    # Some kilobytes may decode to gigabytes; the header tells before that.
-    width, height = struct.unpack(">II", content[16:24]) if whole else (0, 0)
+    # OpenCV pads a truncated file silently, so check for the end marker.
+    complete = content.startswith(b"\x89PNG\r\n\x1a\n") and b"IEND" in content[-12:]
+    # Check the size in the header first: a few kilobytes can decode to gigabytes.
+    width, height = struct.unpack(">II", content[16:24]) if complete else (0, 0)
     if width * height > MAX_TILE_SIZE**2:
-        raise UserError(f"{name} is {width:,} x {height:,} pixels, expected {side} x {side} (data.tile_size).")
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
-    if picture is None:
-        raise UserError(f"{name} is not a whole PNG ({len(content):,} bytes); mend it, or fetch the dataset again.")
-    problem = problem_of(picture, side)
+        raise UserError(f"{name} {_size_problem((height, width), tile_size)}.")
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if complete else None
+    if image is None:
+        raise UserError(
+            f"{name} is not a valid PNG file ({len(content):,} bytes); fix it or download the dataset again."
+        )
+    problem = find_problem(image, tile_size)
     if problem:
         raise UserError(f"{name} {problem}.")
-    if picture.ndim == 3:
-        return np.ascontiguousarray(picture[..., 0])
-    # Masks are 16-bit where there is salt and 8-bit where there is none: salt is whatever is above zero.
-    return (picture > 0).astype(np.uint8)
+    if image.ndim == 3:
+        return np.ascontiguousarray(image[..., 0])
+    # The competition's masks are 16-bit (0, 65535) if they contain salt and 8-bit (0) if they do not.
+    return (image > 0).astype(np.uint8)
 
 
-def tile_problem(picture: np.ndarray, side: int) -> str | None:
-    """Tiles are 8-bit RGB with three equal channels."""
-    if picture.shape[:2] != (side, side):
-        return f"is {picture.shape[1]} x {picture.shape[0]} pixels, expected {side} x {side} (data.tile_size)"
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        return "is not an 8-bit RGB picture, as tiles are"
-    if (picture[..., 0] != picture[..., 1]).any() or (picture[..., 0] != picture[..., 2]).any():
+def tile_problem(image: np.ndarray, tile_size: int) -> str | None:
+    """Return what is wrong with a decoded tile image, or None if it is 8-bit RGB with equal channels."""
+    if image.shape[:2] != (tile_size, tile_size):
+        return _size_problem(image.shape, tile_size)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        return "is not an 8-bit RGB image, as tiles are"
+    if (image[..., 0] != image[..., 1]).any() or (image[..., 0] != image[..., 2]).any():
         return "has colors; the three channels of a tile are equal"
     return None
 
 
-def mask_problem(picture: np.ndarray, side: int) -> str | None:
-    """Masks are gray with at most one value beside 0."""
-    if picture.shape[:2] != (side, side):
-        return f"is {picture.shape[1]} x {picture.shape[0]} pixels, expected {side} x {side} (data.tile_size)"
-    if picture.ndim != 2:
-        return "is not a gray picture, as masks are"
-    levels = np.unique(picture)
-    if picture.dtype not in (np.uint8, np.uint16) or len(levels) > 2 or (len(levels) == 2 and levels[0] != 0):
-        return "is not a mask: a mask has 0 and one value for salt"
+def mask_problem(image: np.ndarray, tile_size: int) -> str | None:
+    """Return what is wrong with a decoded mask image, or None if it is gray with 0 and at most one other value."""
+    if image.shape[:2] != (tile_size, tile_size):
+        return _size_problem(image.shape, tile_size)
+    if image.ndim != 2:
+        return "is not a grayscale image, as masks are"
+    values = np.unique(image)
+    if image.dtype not in (np.uint8, np.uint16) or len(values) > 2 or (len(values) == 2 and values[0] != 0):
+        return "is not a mask; expected 0 and one other value for salt"
     return None
+
+
+def _size_problem(shape: tuple[int, ...], tile_size: int) -> str:
+    return f"is {shape[1]:,} x {shape[0]:,} pixels, expected {tile_size} x {tile_size} (data.tile_size)"

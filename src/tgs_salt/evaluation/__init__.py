@@ -1,0 +1,1 @@
+"""Evaluation of an experiment from its result files."""

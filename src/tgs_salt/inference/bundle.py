@@ -1,7 +1,7 @@
-"""`export`: all that is needed to segment pictures elsewhere, in one file without any training data.
+"""`export`: write all that is needed to segment images elsewhere into one file without training data.
 
-A bundle is a zip, not compressed: `bundle.json` (the decision, how to predict, who votes how often) and each voter's
-`model.pt`. Equal experiments give equal bytes.
+A bundle is an uncompressed zip of `bundle.json` (threshold, minimum area, prediction settings, votes) and the
+`model.pt` of each voter. Equal experiments give equal bytes.
 """
 
 from __future__ import annotations
@@ -19,33 +19,34 @@ from pydantic import Field
 
 from tgs_salt import __version__, files
 from tgs_salt.errors import UserError
+from tgs_salt.layout import ExperimentPaths
 from tgs_salt.log import log_and_echo
-from tgs_salt.models.model_file import is_packed, load_model
-from tgs_salt.models.tile_model import TileNetwork
-from tgs_salt.records import ThresholdDecision, Weights, Whole, checked, read_record
+from tgs_salt.models.model_file import has_compressed_members, load_model
+from tgs_salt.models.tile_model import TileModel
+from tgs_salt.records import EnsembleWeights, NonNegativeInt, ThresholdDecision, read_record, validate_record
 from tgs_salt.settings import MAX_TILE_SIZE, Predict, validate
 
-FORMAT = 1
-INDEX = "bundle.json"
-AGAIN = "write it again with `tgs-salt export`"
-# What a damaged zip, or a damaged index in it, makes Python raise.
-BROKEN = (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError, EOFError, RecursionError)
-STAMP = (2018, 7, 19, 0, 0, 0)  # one time for all members, or the bytes would change with the clock
+FORMAT_VERSION = 1
+MANIFEST = "bundle.json"
+EXPORT_HINT = "run `tgs-salt export` again"
+# Exceptions that reading a damaged zip or a damaged manifest raises.
+CORRUPT_ERRORS = (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError, EOFError, RecursionError)
+ZIP_TIME = (2018, 7, 19, 0, 0, 0)  # a constant, so that the bytes do not depend on the clock
 
 
 class BundleManifest(ThresholdDecision):
-    """bundle.json: the decision, how to predict, and the votes of each model.pt."""
+    """bundle.json: threshold and minimum area, prediction settings, and the votes of each model.pt."""
 
     tile_size: Annotated[int, Field(ge=1, le=MAX_TILE_SIZE)]
-    votes: Annotated[dict[str, Whole], Field(min_length=1)]
+    votes: Annotated[dict[str, NonNegativeInt], Field(min_length=1)]
     predict: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Networks in eval mode with their votes, and what turns their probability bytes into masks of a tile."""
+    """A loaded bundle: models in eval mode with their votes, and the settings of prediction and threshold."""
 
-    networks: list[TileNetwork]
+    networks: list[TileModel]
     votes: list[int]
     tile_size: int
     threshold: int
@@ -54,63 +55,67 @@ class Bundle:
 
 
 def export(experiment: Path, predict: Predict, output: Path) -> None:
-    """Write the voting models of a finished experiment and its decision into one file.
+    """Write the voting models of the finished `experiment` (its results folder) and its threshold to `output`.
 
-    Raises UserError if the experiment is not finished, or if its models are not of one tile size.
+    Raises UserError if the experiment is not finished, or if its models have different tile sizes.
     """
-    decision = read_record(experiment / "threshold.json", ThresholdDecision)
-    voters = read_record(experiment / "ensemble" / "weights.json", Weights)
-    paths = {f"{model}/fold{fold}/model.pt": votes for model, votes in voters.weights.items() for fold in voters.folds}
-    sizes = {load_model(experiment / "models" / name, torch.device("cpu"))[1]["tile_size"] for name in paths}
-    if len(sizes) != 1:
-        raise UserError(f"{experiment}: its models are of tile sizes {sorted(sizes)}; train them on one dataset.")
-    index = {
-        "format": FORMAT, "version": __version__, "tile_size": sizes.pop(),
+    paths = ExperimentPaths(experiment)
+    decision = read_record(paths.threshold_json, ThresholdDecision)
+    ensemble = read_record(paths.weights_json, EnsembleWeights)
+    votes = {
+        f"{model}/fold{fold}/model.pt": count for model, count in ensemble.weights.items() for fold in ensemble.folds
+    }
+    tile_sizes = {load_model(paths.models / name, torch.device("cpu"))[1]["tile_size"] for name in votes}
+    if len(tile_sizes) != 1:
+        raise UserError(f"{experiment}: its models have tile sizes {sorted(tile_sizes)}; train them on one dataset.")
+    manifest = {
+        "format": FORMAT_VERSION, "version": __version__, "tile_size": tile_sizes.pop(),
         "threshold": decision.threshold, "min_area": decision.min_area, "predict": predict.model_dump(),
-        "votes": paths,
+        "votes": votes,
     }  # fmt: skip
     with files.atomic_write(output) as tmp_path, zipfile.ZipFile(tmp_path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(INDEX, STAMP), json.dumps(index, indent=2))
-        for name in paths:
+        archive.writestr(zipfile.ZipInfo(MANIFEST, ZIP_TIME), json.dumps(manifest, indent=2))
+        for name in votes:
             with (
-                open(experiment / "models" / name, "rb") as weights,
-                archive.open(zipfile.ZipInfo(name, STAMP), "w", force_zip64=True) as member,
+                open(paths.models / name, "rb") as source,
+                archive.open(zipfile.ZipInfo(name, ZIP_TIME), "w", force_zip64=True) as member,
             ):
-                shutil.copyfileobj(weights, member, 1 << 20)
-    log_and_echo(f"{output}: {len(paths)} networks, {output.stat().st_size / 1e6:,.1f} MB")
+                shutil.copyfileobj(source, member, 1 << 20)
+    log_and_echo(f"{output}: {len(votes)} networks, {output.stat().st_size / 1e6:,.1f} MB")
 
 
 def load_bundle(path: Path, device: torch.device) -> Bundle:
-    """The networks and the decision of a bundle. Raises UserError if it is missing, damaged or of another format."""
+    """Load a bundle onto `device`. Raises UserError if it is missing, damaged or has another format."""
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-            if is_packed(archive):
+            if has_compressed_members(archive):
                 raise zipfile.BadZipFile("its members are compressed")
-            index = _index(path, archive)
-            loaded = [_network(path, archive, name, Path(folder), index.tile_size) for name in index.votes]
+            manifest = _read_manifest(path, archive)
+            loaded = [_load_member(path, archive, name, Path(folder), manifest.tile_size) for name in manifest.votes]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; `tgs-salt export` writes bundles.") from None
-    except BROKEN as problem:
+    except CORRUPT_ERRORS as problem:
         reason = " ".join(str(problem).split())[:100]
-        raise UserError(f"{path}: not a whole bundle ({reason}); {AGAIN}.") from None
-    predict = validate(Predict, index.predict, f"{path}: predict")
+        raise UserError(f"{path}: not a valid bundle ({reason}); {EXPORT_HINT}.") from None
+    predict = validate(Predict, manifest.predict, f"{path}: predict")
     networks = [network.to(device) for network in loaded]
-    return Bundle(networks, list(index.votes.values()), index.tile_size, index.threshold, index.min_area, predict)
+    votes = list(manifest.votes.values())
+    return Bundle(networks, votes, manifest.tile_size, manifest.threshold, manifest.min_area, predict)
 
 
-def _index(path: Path, archive: zipfile.ZipFile) -> BundleManifest:
-    index = json.loads(archive.read(INDEX))
-    if isinstance(index, dict) and index.get("format") != FORMAT:
-        raise UserError(f"{path}: bundle format {index.get('format')!r}, expected {FORMAT}; export it again.")
-    return checked(index, BundleManifest, path, AGAIN)
+def _read_manifest(path: Path, archive: zipfile.ZipFile) -> BundleManifest:
+    manifest = json.loads(archive.read(MANIFEST))
+    if isinstance(manifest, dict) and manifest.get("format") != FORMAT_VERSION:
+        raise UserError(f"{path}: bundle format {manifest.get('format')!r}, expected {FORMAT_VERSION}; {EXPORT_HINT}.")
+    return validate_record(manifest, BundleManifest, path, EXPORT_HINT)
 
 
-def _network(path: Path, archive: zipfile.ZipFile, name: str, folder: Path, tile_size: int) -> TileNetwork:
-    """A voter of the bundle `path`; the messages about its model.pt begin with the bundle's path."""
+def _load_member(path: Path, archive: zipfile.ZipFile, name: str, folder: Path, tile_size: int) -> TileModel:
+    """Extract a model.pt of the bundle `path` into `folder` and load it; its messages start with the bundle's path."""
     try:
-        network, about = load_model(Path(archive.extract(name, folder)), torch.device("cpu"))
+        network, metadata = load_model(Path(archive.extract(name, folder)), torch.device("cpu"))
     except UserError as problem:
         raise UserError(str(problem).replace(str(folder), str(path), 1)) from None
-    if about["tile_size"] != tile_size:
-        raise UserError(f"{path}: {name} is for tiles of {about['tile_size']}, expected {tile_size}; {AGAIN}.")
+    if metadata["tile_size"] != tile_size:
+        raise UserError(f"{path}: {name} is for tiles of {metadata['tile_size']}, expected {tile_size}; {EXPORT_HINT}.")
     return network

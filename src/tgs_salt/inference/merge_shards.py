@@ -1,6 +1,6 @@
-"""`gather`: the parts of a prediction that was made by several jobs, one after another in one array.
+"""`merge-shards`: concatenate the shards of a prediction that several jobs wrote.
 
-python -m tgs_salt merge-shards --part .../test/0-of-2.npy --part .../test/1-of-2.npy --output .../test.npy
+python -m tgs_salt merge-shards --shard .../test/0-of-2.npy --shard .../test/1-of-2.npy --output .../test.npy
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from pathlib import Path
 from tgs_salt import files
 from tgs_salt.log import progress
 
-CHUNK = 1024
+CHUNK_ROWS = 1024
 
 
-def merge_shards(parts: list[Path], output: Path) -> None:
-    """Write the rows of all `parts`, uint8 (n, side, side), in their order. UserError if their sides differ."""
-    arrays = [files.read_array(parts[0], (None, None, None))]
-    arrays += [files.read_array(path, (None, *arrays[0].shape[1:])) for path in parts[1:]]
+def merge_shards(shards: list[Path], output: Path) -> None:
+    """Write the rows of all `shards`, uint8 (n, side, side), in their order. Raises UserError if their sides differ."""
+    arrays = [files.read_array(shards[0], (None, None, None))]
+    arrays += [files.read_array(path, (None, *arrays[0].shape[1:])) for path in shards[1:]]
     count = sum(map(len, arrays))
     with (
-        files.create_memmap(output, (count, *arrays[0].shape[1:])) as filled,
-        progress("gather", count) as done,
+        files.create_memmap(output, (count, *arrays[0].shape[1:])) as merged,
+        progress("merge-shards", count) as reporter,
     ):
         row = 0
         for array in arrays:
-            for first in range(0, len(array), CHUNK):
-                chunk = array[first : first + CHUNK]
-                filled[row : row + len(chunk)] = chunk
+            for start in range(0, len(array), CHUNK_ROWS):
+                chunk = array[start : start + CHUNK_ROWS]
+                merged[row : row + len(chunk)] = chunk
                 row += len(chunk)
-                done.advance(len(chunk))
-                files.release_pages(array, filled)
+                reporter.advance(len(chunk))
+                files.release_pages(array, merged)

@@ -1,4 +1,4 @@
-"""`predict`: one fold's model over its own tiles (oof) or the test tiles, as probability bytes.
+"""`predict`: write one fold's probabilities, as bytes, for its own tiles (oof) or for the test tiles.
 
 python -m tgs_salt predict --split oof --model results/tgs/models/unet/fold0/model.pt --images ... --output .../oof.npy
 """
@@ -15,109 +15,121 @@ from torch import Tensor
 from tgs_salt import files
 from tgs_salt.compute.amp import autocast
 from tgs_salt.compute.device import use_device
-from tgs_salt.compute.oom import job_memory
+from tgs_salt.compute.oom import explain_job_oom
 from tgs_salt.data.folds import read_folds
 from tgs_salt.data.tiles import read_tiles
 from tgs_salt.errors import UserError
 from tgs_salt.inference.backends import build_backend
 from tgs_salt.log import progress
 from tgs_salt.models.model_file import load_model
-from tgs_salt.models.tile_model import TileNetwork
+from tgs_salt.models.tile_model import TileModel
 from tgs_salt.settings import Predict
 
-Batch = tuple[np.ndarray, np.ndarray]
-CPU_BATCH, GPU_BATCH = 16, 256  # more than 16 falls out of a CPU's cache
+Batch = tuple[np.ndarray, np.ndarray]  # tiles and their depths
+CPU_BATCH, GPU_BATCH = 16, 256  # larger batches do not fit into a CPU's cache
 
 
 def predict(
     split: str, settings: Predict, *, model: Path, images: Path, tiles: Path, folds: Path, output: Path,
-    gpus: str, slots: int = 1, shard: tuple[int, int] = (0, 1),
+    gpus: str, jobs_per_gpu: int = 1, shard: tuple[int, int] = (0, 1),
 ) -> None:  # fmt: skip
     """Write (n, side, side) uint8 probabilities of the fold's own tiles (`split` oof) or of all test tiles (test).
 
     Rows follow tiles.csv. A byte is min(255, floor(256 p)); blank tiles are zero. `shard` (k, n) writes the k-th of n
-    parts of the rows. They are cut between batches: a network may answer other batches with other last bits.
+    shards of the rows. Shards consist of whole batches, because the last bits may depend on the tiles of a batch.
     """
     with (
-        use_device(gpus, slots) as device,
-        job_memory(f"lower predict.batch_size (now {predict_batch_size(settings, device)})"),
+        use_device(gpus, jobs_per_gpu) as device,
+        explain_job_oom(f"lower predict.batch_size (now {predict_batch_size(settings, device)})"),
     ):
-        network, about = load_model(model, device)
-        torch.set_num_threads(about["settings"]["threads"])
+        network, metadata = load_model(model, device)
+        torch.set_num_threads(metadata["settings"]["threads"])
         table = read_tiles(tiles, "train" if split == "oof" else "test")
-        side = about["tile_size"]
-        pictures = files.read_array(images, (len(table), side, side))
+        side = metadata["tile_size"]
+        all_images = files.read_array(images, (len(table), side, side))
         rows = table["row"].to_numpy()
         if split == "oof":
-            rows = rows[read_folds(folds, table["id"]) == about["fold"]]
-            _check_fold(model, about["fold_hash"], table["id"].iloc[rows])
-        flips = settings.tta == "hflip"
-        size = predict_batch_size(settings, device)
-        rows = rows[_shard(len(rows), size, *shard)]
+            rows = rows[read_folds(folds, table["id"]) == metadata["fold"]]
+            _check_fold(model, metadata["fold_hash"], table["id"].iloc[rows])
+        hflip = settings.tta == "hflip"
+        batch_size = predict_batch_size(settings, device)
+        rows = rows[_shard_slice(len(rows), batch_size, *shard)]
         with (
-            files.create_memmap(output, (len(rows), side, side)) as filled,
-            progress(f"predict {split}", len(rows)) as done,
+            files.create_memmap(output, (len(rows), side, side)) as predictions,
+            progress(f"predict {split}", len(rows)) as reporter,
         ):
-            first = 0
+            start = 0
             depths = table["depth"].to_numpy(np.float32)
-            batches = ((np.asarray(pictures[part]), depths[part]) for part in _parts(rows, size))
-            for bytes_ in probability_bytes(network, batches, device, flips, settings.backend):
-                filled[first : first + len(bytes_)] = bytes_
-                first += len(bytes_)
-                done.advance(len(bytes_))
-                files.release_pages(pictures, filled)
+            batches = ((np.asarray(all_images[batch]), depths[batch]) for batch in _split_batches(rows, batch_size))
+            for probabilities in predict_batches(network, batches, device, hflip, settings.backend):
+                predictions[start : start + len(probabilities)] = probabilities
+                start += len(probabilities)
+                reporter.advance(len(probabilities))
+                files.release_pages(all_images, predictions)
 
 
 def predict_batch_size(settings: Predict, device: torch.device) -> int:
-    """How many tiles a network is given at once."""
+    """Return the number of tiles per batch: the setting, or a default for the device."""
     return settings.batch_size or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
 
 
-def _shard(count: int, size: int, k: int, n: int) -> slice:
-    """The k-th of n parts of `count` rows, in whole batches of `size` rows but for the last one."""
-    batches = -(-count // size)
-    return slice(batches * k // n * size, min(count, batches * (k + 1) // n * size))
+def _shard_slice(count: int, batch_size: int, k: int, n: int) -> slice:
+    """Return the k-th of n slices of `count` rows; all batches are whole except for the last one."""
+    batches = -(-count // batch_size)
+    return slice(batches * k // n * batch_size, min(count, batches * (k + 1) // n * batch_size))
 
 
-def _parts(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    for first in range(0, len(rows), size):
-        yield rows[first : first + size]
+def _split_batches(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), batch_size):
+        yield rows[start : start + batch_size]
 
 
 def _check_fold(model: Path, fold_hash: str, ids: Iterable[str]) -> None:
     if files.digest("\n".join(ids))[:16] != fold_hash:
-        raise UserError(f"{model}: was trained with other folds than folds.csv has now; train this fold again.")
+        raise UserError(f"{model}: its training folds differ from folds.csv; train this fold again.")
 
 
-def probability_bytes(
-    network: TileNetwork, batches: Iterator[Batch], device: torch.device, flips: bool, engine: str = "eager"
+def predict_batches(
+    network: TileModel, batches: Iterator[Batch], device: torch.device, hflip: bool, backend: str = "eager"
 ) -> Iterator[np.ndarray]:
-    """Turn batches of (n, side, side) uint8 tiles with their depths, (n,) float32, into uint8 probabilities of the
-    tiles' shape; blank tiles give zeros.
+    """Yield (n, side, side) uint8 probabilities for each batch; blank tiles are zero.
 
-    With `flips` the probabilities of the tile and of its left-right mirror image are averaged.
+    Args:
+        network: the model, on `device`.
+        batches: (n, side, side) uint8 tiles with their depths, (n,) float32.
+        device: the device that computes.
+        hflip: whether to average the probabilities of each tile and of its left-right mirror image.
+        backend: eager, torchscript or openvino.
     """
-    run = None
-    for batch, depth in batches:
+    predictor = None
+    for images, depths in batches:
         with torch.inference_mode(), autocast(device):
-            tiles = torch.from_numpy(batch).to(device)
+            tiles = torch.from_numpy(images).to(device)
             pixels = to_float(tiles)
-            more = (torch.from_numpy(depth).to(device),) if network.depth_channels else ()
-            run = run or build_backend(network, engine, (pixels, *more))
-            salt = torch.sigmoid(run(pixels, *more).float())
-            if flips:
-                salt = (salt + torch.sigmoid(run(pixels.flip(-1), *more).float()).flip(-1)) / 2
-            salt_bytes = quantize_probabilities(salt, tiles)
-        yield salt_bytes.cpu().numpy()
+            depth = (torch.from_numpy(depths).to(device),) if network.depth_channels else ()
+            predictor = predictor or build_backend(network, backend, (pixels, *depth))
+            salt = torch.sigmoid(predictor(pixels, *depth).float())
+            if hflip:
+                salt = (salt + torch.sigmoid(predictor(pixels.flip(-1), *depth).float()).flip(-1)) / 2
+            probabilities = quantize_probabilities(salt, tiles)
+        yield probabilities.cpu().numpy()
 
 
-def quantize_probabilities(salt: Tensor, tiles: Tensor) -> Tensor:
-    """(n, 1, side, side) probabilities of uint8 `tiles` as (n, side, side) bytes, min(255, floor(256 p)), blank 0."""
-    salt_bytes = (salt[:, 0] * 256).floor().clamp(max=255).to(torch.uint8)
+def quantize_probabilities(probabilities: Tensor, tiles: Tensor) -> Tensor:
+    """Return probabilities as bytes, min(255, floor(256 p)), which are zero for blank (constant) tiles.
+
+    Args:
+        probabilities: (n, 1, side, side) float32 in 0..1.
+        tiles: (n, side, side) uint8.
+
+    Returns:
+        (n, side, side) uint8.
+    """
+    quantized = (probabilities[:, 0] * 256).floor().clamp(max=255).to(torch.uint8)
     blank = tiles.amax(dim=(1, 2)) == tiles.amin(dim=(1, 2))
-    return salt_bytes.masked_fill(blank.view(-1, 1, 1), 0)
+    return quantized.masked_fill(blank.view(-1, 1, 1), 0)
 
 
 def to_float(tiles: Tensor) -> Tensor:
-    """(n, side, side) uint8 to (n, 1, side, side) float32 in 0..1."""
+    """Return (n, side, side) uint8 tiles as (n, 1, side, side) float32 in 0..1."""
     return tiles.unsqueeze(1).float() / 255

@@ -1,9 +1,9 @@
-"""`segment`: masks for pictures of any size, from a bundle alone.
+"""`segment`: write masks of images of any size, given a bundle only.
 
-    tgs-salt segment bundle.zip section.png tiles/ --output masks --write mask --write overlay
+    tgs-salt segment bundle.zip section.png tiles/ --output masks --format mask --format overlay
 
-A picture is read in windows of the size of a tile, which overlap; their votes are blended. A picture of a tile's size
-is one window, and gets the mask that a submission would have for it.
+An image is split into overlapping windows of a tile's size, whose predictions are blended. An image of a tile's size
+is one window: its mask is the same as in a submission.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy as np
 import torch
 
 from tgs_salt.compute.device import use_device
-from tgs_salt.compute.oom import explain_out_of_memory
+from tgs_salt.compute.oom import explain_oom
 from tgs_salt.errors import UserError
 from tgs_salt.inference.bundle import Bundle, load_bundle
-from tgs_salt.inference.image_files import Picture, Write, find, writers
-from tgs_salt.inference.predict import predict_batch_size, probability_bytes
-from tgs_salt.inference.sliding_window import Blend, starts, windows
+from tgs_salt.inference.image_files import ImageFile, MaskWriter, find_images, open_writers
+from tgs_salt.inference.predict import predict_batch_size, predict_batches
+from tgs_salt.inference.sliding_window import WindowBlender, iter_windows, window_starts
 from tgs_salt.log import log_and_echo, progress
-from tgs_salt.models.tile_model import MEAN_DEPTH
+from tgs_salt.models.tile_model import DEPTH_MEAN
 
 
 class Window(NamedTuple):
-    """A window of a picture: where it lies, and its (side, side) uint8 pixels."""
+    """A window: its image with (height, width), its first row and column, and its (side, side) uint8 pixels."""
 
-    picture: Picture
+    image: ImageFile
     shape: tuple[int, int]
     row: int
     column: int
@@ -38,90 +38,105 @@ class Window(NamedTuple):
 
 
 def segment(
-    bundle: Path, inputs: list[Path], output: Path, kinds: list[str], *,
-    overlap: int | None = None, depth: float | None = None, gpus: str = "0", slots: int = 1, threads: int | None = None,
+    bundle_path: Path, inputs: list[Path], output: Path, formats: list[str], *,
+    overlap: int | None = None, depth: float | None = None,
+    gpus: str = "0", jobs_per_gpu: int = 1, threads: int | None = None,
 ) -> None:  # fmt: skip
-    """Write the mask of each picture that `inputs` name into the folder `output`, as `kinds` (mask, overlay, rle) say.
+    """Write the masks of the images in `inputs` (files and folders) into the folder `output`.
 
-    `depth`, as in depths.csv, is heard by networks of three channels alone; the mean depth if it is not known.
-    The decision's minimum area is a tile's: it holds for pictures of a tile's size, not for larger ones.
-    Raises UserError before any work if a picture cannot be read.
+    The minimum area applies to images of a tile's size only. Raises UserError before prediction starts if an image
+    cannot be read.
+
+    Args:
+        bundle_path: the file that `export` wrote.
+        inputs: image files and folders of them.
+        output: folder of the written files.
+        formats: mask, overlay and rle, or some of these.
+        overlap: least number of pixels that neighboring windows share; a quarter of a tile by default.
+        depth: depth of all images as in depths.csv, used by models with depth channels; the mean depth by default.
+        gpus: 0, a number of GPUs, or auto.
+        jobs_per_gpu: number of jobs that may share a GPU.
+        threads: CPU threads; torch's default if not given.
     """
-    pictures = find(inputs, output, kinds)
-    shapes = [picture.read().shape for picture in pictures]
+    images = find_images(inputs, output, formats)
+    shapes = [image.read().shape for image in images]
     if threads:
         torch.set_num_threads(threads)
     with (
-        use_device(gpus, slots) as device,
-        explain_out_of_memory("stop what else computes there, or use --gpus 0", "use smaller pictures"),
-        writers(output, kinds) as write,
+        use_device(gpus, jobs_per_gpu) as device,
+        explain_oom("stop other programs on this GPU, or use --gpus 0", "use smaller images"),
+        open_writers(output, formats) as writers,
     ):
-        loaded = load_bundle(bundle, device)
-        side = loaded.tile_size
-        shared = side // 4 if overlap is None else overlap
-        if not 0 <= shared < side:
-            raise UserError(f"--overlap: expected 0 to {side - 1} pixels for tiles of {side}, found {shared}.")
-        count = sum(len(starts(h, side, shared)) * len(starts(w, side, shared)) for h, w in shapes)
-        blend: Blend | None = None
-        before: Picture | None = None
-        with progress("windows", count) as done:
-            for window, summed in votes(
-                loaded, _all_windows(pictures, side, shared), device, MEAN_DEPTH if depth is None else depth
+        bundle = load_bundle(bundle_path, device)
+        side = bundle.tile_size
+        if overlap is None:
+            overlap = side // 4
+        if not 0 <= overlap < side:
+            raise UserError(f"--overlap: expected 0 to {side - 1} pixels for tiles of {side}, found {overlap}.")
+        count = sum(len(window_starts(h, side, overlap)) * len(window_starts(w, side, overlap)) for h, w in shapes)
+        blender: WindowBlender | None = None
+        image: ImageFile | None = None
+        with progress("windows", count) as reporter:
+            for window, vote_sum in predict_windows(
+                bundle, _iter_image_windows(images, side, overlap), device, DEPTH_MEAN if depth is None else depth
             ):
-                if window.picture is not before:
-                    _finish(before, blend, loaded, write)
-                    before, blend = window.picture, Blend(window.shape, side, shared, loaded.threshold)
-                assert blend is not None
-                blend.add(window.row, window.column, summed, sum(loaded.votes))
-                done.advance()
-            _finish(before, blend, loaded, write)
-    log_and_echo(f"{output}: {len(pictures):,} pictures segmented")
+                if window.image is not image:
+                    _write_mask(image, blender, bundle, writers)
+                    image, blender = window.image, WindowBlender(window.shape, side, overlap, bundle.threshold)
+                assert blender is not None
+                blender.add(window.row, window.column, vote_sum, sum(bundle.votes))
+                reporter.advance()
+            _write_mask(image, blender, bundle, writers)
+    log_and_echo(f"{output}: segmented {len(images):,} images")
 
 
-def _all_windows(pictures: list[Picture], side: int, overlap: int) -> Iterator[Window]:
-    for picture in pictures:
-        pixels = picture.read()
-        for row, column, part in windows(pixels, side, overlap):
-            yield Window(picture, pixels.shape, row, column, part)
+def _iter_image_windows(images: list[ImageFile], side: int, overlap: int) -> Iterator[Window]:
+    for image in images:
+        pixels = image.read()
+        for row, column, window_pixels in iter_windows(pixels, side, overlap):
+            yield Window(image, pixels.shape, row, column, window_pixels)
 
 
-def votes(
-    bundle: Bundle, stream: Iterable[Window], device: torch.device, depth: float = MEAN_DEPTH
+def predict_windows(
+    bundle: Bundle, windows: Iterable[Window], device: torch.device, depth: float = DEPTH_MEAN
 ) -> Iterator[tuple[Window, np.ndarray]]:  # fmt: skip
-    """Each window with the (side, side) uint32 sum of the networks' probability bytes, weighted by their votes.
+    """Yield each window with the (side, side) uint32 sum of the networks' probability bytes, weighted by their votes.
 
-    Windows of one batch may be of several pictures.
+    A batch may contain windows of several images.
     """
-    size = predict_batch_size(bundle.predict, device)
-    flips, engine = bundle.predict.tta == "hflip", bundle.predict.backend
-    batches, *copies = tee(_batched(stream, size), len(bundle.networks) + 1)
-    said = [
-        probability_bytes(network, map(_as_tiles, copy, repeat(depth)), device, flips, engine)
+    batch_size = predict_batch_size(bundle.predict, device)
+    hflip, backend = bundle.predict.tta == "hflip", bundle.predict.backend
+    batches, *copies = tee(_batched(windows, batch_size), len(bundle.networks) + 1)
+    predictions = [
+        predict_batches(network, map(_stack, copy, repeat(depth)), device, hflip, backend)
         for network, copy in zip(bundle.networks, copies, strict=True)
     ]
-    for batch, *of_networks in zip(batches, *said, strict=True):
-        summed = sum(
-            np.multiply(bytes_, votes, dtype=np.uint32) for bytes_, votes in zip(of_networks, bundle.votes, strict=True)
+    for batch, *by_network in zip(batches, *predictions, strict=True):
+        vote_sum = sum(
+            np.multiply(probabilities, votes, dtype=np.uint32)
+            for probabilities, votes in zip(by_network, bundle.votes, strict=True)
         )
-        yield from zip(batch, summed, strict=True)
+        yield from zip(batch, vote_sum, strict=True)
 
 
-def _as_tiles(batch: list[Window], depth: float) -> tuple[np.ndarray, np.ndarray]:
+def _stack(batch: list[Window], depth: float) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([window.pixels for window in batch]), np.full(len(batch), depth, np.float32)
 
 
-def _batched(stream: Iterable[Window], size: int) -> Iterator[list[Window]]:
-    windows = iter(stream)
-    while batch := list(islice(windows, size)):
+def _batched(windows: Iterable[Window], batch_size: int) -> Iterator[list[Window]]:
+    iterator = iter(windows)
+    while batch := list(islice(iterator, batch_size)):
         yield batch
 
 
-def _finish(picture: Picture | None, blend: Blend | None, bundle: Bundle, write: list[Write]) -> None:
-    """Write a picture's mask, if there is one."""
-    if picture is None or blend is None:
+def _write_mask(
+    image: ImageFile | None, blender: WindowBlender | None, bundle: Bundle, writers: list[MaskWriter]
+) -> None:
+    """Write the mask of `image`; do nothing before the first image."""
+    if image is None or blender is None:
         return
-    mask = blend.finish()
+    mask = blender.finish()
     if mask.shape == (bundle.tile_size, bundle.tile_size) and mask.sum() < bundle.min_area:
         mask[:] = False
-    for one in write:
-        one(picture, mask)
+    for write in writers:
+        write(image, mask)

@@ -1,4 +1,4 @@
-"""A picture of any size as windows of the size of a tile, and the windows' votes blended back into one picture."""
+"""Split an image of any size into overlapping windows of a tile's size, and blend their predictions into one mask."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 
-def starts(length: int, side: int, overlap: int) -> list[int]:
-    """First pixels of the fewest windows that cover `length` pixels and overlap by `overlap` or more, evenly spread.
+def window_starts(length: int, side: int, overlap: int) -> list[int]:
+    """Return the first pixels of the fewest, evenly spaced windows that cover `length` and overlap by >= `overlap`.
 
-    A length of at most `side` is one window, which reaches beyond it.
+    A length of at most `side` is covered by one window, which may extend beyond it.
     """
     if length <= side:
         return [0]
@@ -18,62 +18,70 @@ def starts(length: int, side: int, overlap: int) -> list[int]:
     return [round(k * (length - side) / (count - 1)) for k in range(count)]
 
 
-def windows(picture: np.ndarray, side: int, overlap: int) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Row, column and (side, side) pixels of each window of an (h, w) uint8 picture, row by row.
+def iter_windows(image: np.ndarray, side: int, overlap: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield the row, the column and the (side, side) pixels of each window of an (h, w) uint8 image, row by row.
 
-    A picture that is smaller than a window is mirrored at its right and bottom border.
+    An image that is smaller than a window is padded at the right and the bottom by its mirror image.
     """
-    height, width = picture.shape
+    height, width = image.shape
     if height < side or width < side:
-        picture = np.pad(picture, [(0, max(0, side - length)) for length in (height, width)], mode="symmetric")
-    for row in starts(height, side, overlap):
-        for column in starts(width, side, overlap):
-            # A copy: a view would keep the whole picture alive while its mask is written.
-            yield row, column, np.array(picture[row : row + side, column : column + side])
+        image = np.pad(image, [(0, max(0, side - length)) for length in (height, width)], mode="symmetric")
+    for row in window_starts(height, side, overlap):
+        for column in window_starts(width, side, overlap):
+            # A copy: a view would keep the whole image in memory while its mask is written.
+            yield row, column, np.array(image[row : row + side, column : column + side])
 
 
-class Blend:
-    """Votes of windows, row by row as `windows` yields them, to an (h, w) bool mask; sums are whole numbers.
+class WindowBlender:
+    """Blend the predictions of windows, in the order of `iter_windows`, into an (h, w) bool mask.
 
-    A window's pixel counts the more the further it lies from the window's border, up to `overlap` pixels. So where
-    only one window votes, and for a picture of one window, the mask is what that window says.
+    A pixel's weight grows with its distance from the window's border, up to `overlap` pixels. All sums are integers:
+    where a single window covers a pixel, the mask is exactly that of the window.
     """
 
     def __init__(self, shape: tuple[int, int], side: int, overlap: int, threshold: int) -> None:
         self.mask = np.zeros(shape, bool)
         self.side, self.threshold = side, threshold
-        far = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1))
-        ramp = np.minimum(far, max(overlap, 1)).astype(np.uint64)
+        distance = np.minimum(np.arange(1, side + 1), np.arange(side, 0, -1))
+        ramp = np.minimum(distance, max(overlap, 1)).astype(np.uint64)
         self.weight = np.outer(ramp, ramp)
         width = max(shape[1], side)
-        # Only the rows that windows can still reach: from `row` on, `side` of them.
+        # Buffers of the `side` rows, starting at `row`, that further windows can cover.
         self.row = 0
-        self.total = np.zeros((side, width), np.uint64)
-        self.weights = np.zeros((side, width), np.uint64)
+        self.weighted_sum = np.zeros((side, width), np.uint64)
+        self.weight_sum = np.zeros((side, width), np.uint64)
 
-    def add(self, row: int, column: int, summed: np.ndarray, votes: int) -> None:
-        """Add a window's (side, side) sum of `votes` bytes; rows above `row` get no more votes."""
-        self._settle(row - self.row)
-        part = slice(column, column + self.side)
-        self.total[:, part] += summed.astype(np.uint64) * self.weight
-        self.weights[:, part] += self.weight * np.uint64(votes)
+    def add(self, row: int, column: int, vote_sum: np.ndarray, votes: int) -> None:
+        """Add a window at (`row`, `column`); the rows above `row` are complete then.
+
+        Args:
+            row: first row of the window.
+            column: first column of the window.
+            vote_sum: (side, side) uint32 sum of `votes` probability bytes.
+            votes: number of votes in the sum.
+        """
+        self._finish_rows(row - self.row)
+        columns = slice(column, column + self.side)
+        self.weighted_sum[:, columns] += vote_sum.astype(np.uint64) * self.weight
+        self.weight_sum[:, columns] += self.weight * np.uint64(votes)
 
     def finish(self) -> np.ndarray:
-        self._settle(self.side)
+        """Return the (h, w) bool mask."""
+        self._finish_rows(self.side)
         return self.mask
 
-    def _settle(self, count: int) -> None:
-        """Decide the first `count` rows, and make room for as many."""
+    def _finish_rows(self, count: int) -> None:
+        """Threshold the first `count` rows of the buffers and shift the others up."""
         if count == 0:
             return
         height, width = self.mask.shape
-        total, weights = self.total[:count, :width], self.weights[:count, :width]
-        # The mean, rounded half up as the ensemble's is.
-        mean = (2 * total + weights) // np.maximum(2 * weights, 1)
-        decided = mean >= self.threshold
+        weighted_sum, weight_sum = self.weighted_sum[:count, :width], self.weight_sum[:count, :width]
+        # The mean, rounded half up like that of the ensemble.
+        mean = (2 * weighted_sum + weight_sum) // np.maximum(2 * weight_sum, 1)
+        salt = mean >= self.threshold
         end = min(self.row + count, height)
-        self.mask[self.row : end] = decided[: end - self.row]
+        self.mask[self.row : end] = salt[: end - self.row]
         self.row += count
-        for sums in (self.total, self.weights):
-            sums[: self.side - count] = sums[count:]
-            sums[self.side - count :] = 0
+        for buffer in (self.weighted_sum, self.weight_sum):
+            buffer[: self.side - count] = buffer[count:]
+            buffer[self.side - count :] = 0

@@ -1,4 +1,4 @@
-"""The official Kaggle client and what a Kaggle notebook mounts."""
+"""The official Kaggle client: credentials, download, submit; and the input folder of a Kaggle notebook."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def kaggle_input_dir(competition: str) -> str | None:
-    """The competition's folder in a Kaggle notebook that has it as an input, where Kaggle mounts it now or used to."""
-    root = os.environ.get("TGS_SALT_KAGGLE_INPUT", "/kaggle/input")
-    places = (Path(root) / "competitions" / competition, Path(root) / competition)
-    return next((str(place) for place in places if place.is_dir()), None)
+    """Return the folder where a Kaggle notebook mounts the competition's data, or None outside such a notebook."""
+    root = Path(os.environ.get("TGS_SALT_KAGGLE_INPUT", "/kaggle/input"))
+    folders = (root / "competitions" / competition, root / competition)  # the current and the former mount point
+    return next((str(folder) for folder in folders if folder.is_dir()), None)

@@ -1,4 +1,4 @@
-"""One download by the client into a folder of its own: how far it is, when it is given up, what it leaves."""
+"""One download by Kaggle's client into a temporary folder: progress, timeouts and cleanup."""
 
 from __future__ import annotations
 
@@ -10,73 +10,91 @@ from pathlib import Path
 
 from tgs_salt.errors import UserError
 from tgs_salt.kaggle import client
-from tgs_salt.log import SECONDS_BETWEEN_LINES, log_and_echo, logger
+from tgs_salt.log import LOG_INTERVAL_SECONDS, log_and_echo, logger
 
 
-class Fetching:
-    """One download: where the client writes, how long it may, and what is said meanwhile."""
+class DownloadSession:
+    """Run the client in a hidden folder next to the archive, until a deadline.
 
-    def __init__(self, archive: Path, until: float, stall: float) -> None:
+    Args:
+        archive: Final path of the zip.
+        deadline: Value of `time.monotonic()` at which the download is given up.
+        stall_timeout: Seconds without new bytes after which an attempt is given up.
+    """
+
+    def __init__(self, archive: Path, deadline: float, stall_timeout: float) -> None:
         self.folder = archive.parent / f".{archive.stem}.download"
-        self.until, self.stall = until, stall
-        self.arrived, self.moved, self.said = 0, 0.0, 0.0
+        self.deadline, self.stall_timeout = deadline, stall_timeout
+        self.received, self.last_change_at, self.last_log_at = 0, 0.0, 0.0
 
     def run_client(self, competition: str) -> None:
-        """Raises Passing if another attempt may help, UserError if not or if the time is up."""
+        """Run the client once; it resumes a partial download.
+
+        Raises:
+            TransientError: A retry may help.
+            UserError: A retry does not help, or the time is up.
+        """
         self.folder.mkdir(exist_ok=True)
-        self.arrived, self.moved, self.said = -1, time.monotonic(), time.monotonic()
+        self.received, self.last_change_at, self.last_log_at = -1, time.monotonic(), time.monotonic()
         arguments = ("competitions", "download", competition, "-p", str(self.folder))
         try:
-            left = max(self.until - time.monotonic(), 0.0)
-            client.call(*arguments, competition=competition, timeout=left, watch=self._watch)
+            timeout = max(self.deadline - time.monotonic(), 0.0)
+            client.call(*arguments, competition=competition, timeout=timeout, watch=self._check_progress)
         except client.TransientError as problem:
             if isinstance(problem, client.CorruptDownload):
                 self.clear()
-            if time.monotonic() >= self.until:
-                kept = f" ({self.arrived / 1e6:,.0f} MB kept for the next run)" if self.arrived > 0 else ""
-                raise UserError(f"The download did not end in the time given{kept}: run it again.") from None
+            if time.monotonic() >= self.deadline:
+                kept = f" ({self.received / 1e6:,.0f} MB are saved)" if self.received > 0 else ""
+                raise UserError(f"The download did not finish in time{kept}; run the same command to resume.") from None
             raise
-        logger.info(f"download: {self._size() / 1e6:,.1f} MB received; checking every byte")
+        logger.info(f"download: {self._received_bytes() / 1e6:,.1f} MB received; verifying")
 
-    def only_zip(self, competition: str) -> Path:
-        """The file the client left, if it is the one it should be. Raises UserError otherwise."""
-        found = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        if [path.name for path in found] != [f"{competition}.zip"]:
-            names = ", ".join(str(path.relative_to(self.folder)) for path in found[:5]) or "nothing"
+    def received_zip(self, competition: str) -> Path:
+        """Return the path of the zip that the client left.
+
+        Raises:
+            UserError: There are other files, or none.
+        """
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        if [path.name for path in paths] != [f"{competition}.zip"]:
+            names = ", ".join(str(path.relative_to(self.folder)) for path in paths[:5]) or "nothing"
             raise UserError(
-                f"{competition}.zip expected from Kaggle, received {names}; does this network ask for a login?"
+                f"{competition}.zip expected from Kaggle, received {names}; does this network require a login?"
             )
-        return found[0]
+        return paths[0]
 
     def clear(self) -> None:
+        """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def clear_unless_resumable(self) -> None:
+        """Remove the folder, unless the client can resume from it."""
         if not any(self.folder.glob("*.kaggle-partial")):
             self.clear()
 
-    def _size(self) -> int:
+    def _received_bytes(self) -> int:
         total = 0
         for path in self.folder.rglob("*"):
-            with suppress(OSError):  # the client removes its marker when it is done
+            with suppress(OSError):  # the client removes its marker when it finishes
                 total += path.stat().st_size if path.suffix == ".zip" else 0
         return total
 
-    def _announced(self) -> int | None:
-        """The archive's size as Kaggle gave it, which the client notes for a resumption."""
+    def _expected_bytes(self) -> int | None:
+        """Return the archive's size, from the marker that the client writes to resume a download."""
         for marker in self.folder.glob("*.kaggle-partial"):
             with suppress(OSError, ValueError, AttributeError, TypeError):
                 return int(json.loads(marker.read_text()).get("size"))
         return None
 
-    def _watch(self) -> None:
-        now, size = time.monotonic(), self._size()
-        if size != self.arrived:
-            self.arrived, self.moved = size, now
-        elif now - self.moved > self.stall:
-            raise client.TransientError(f"Nothing arrived for {self.stall:g} s.")
-        if now - self.said >= SECONDS_BETWEEN_LINES:
-            self.said = now
-            total = self._announced()
-            of = f" of {total / 1e6:,.1f} MB, {size / total:.0%}" if total else " MB so far"
-            log_and_echo(f"download: {size / 1e6:,.1f}{of}")
+    def _check_progress(self) -> None:
+        """Log the progress; raise a TransientError if the download stalls."""
+        now, received = time.monotonic(), self._received_bytes()
+        if received != self.received:
+            self.received, self.last_change_at = received, now
+        elif now - self.last_change_at > self.stall_timeout:
+            raise client.TransientError(f"No data received for {self.stall_timeout:g} s.")
+        if now - self.last_log_at >= LOG_INTERVAL_SECONDS:
+            self.last_log_at = now
+            total = self._expected_bytes()
+            of_total = f" of {total / 1e6:,.1f} MB, {received / total:.0%}" if total else " MB so far"
+            log_and_echo(f"download: {received / 1e6:,.1f}{of_total}")

@@ -1,8 +1,8 @@
-"""Send one submission to Kaggle, once, and wait for its score.
+"""Send one submission to Kaggle, exactly once, and wait for its score.
 
-A day has few submissions, and a connection that breaks while one is sent leaves it unknown whether it counted.
-So its message carries a token made of the file's own bytes, and the list of submissions, not the answer to the
-sending, says what was sent: what is listed is never sent again.
+Submissions per day are limited, and after a broken connection it is unknown whether a submission was counted.
+Its message therefore contains a tag derived from the file's bytes. Kaggle's list of submissions, not the response to
+the upload, decides whether it was sent: a listed submission is never sent again.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from tgs_salt.files import read_json, write_json
 from tgs_salt.kaggle import client
 from tgs_salt.log import log_and_echo, logger
 
-POLL = (5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
-"""Seconds between looks at the list; the last one repeats."""
+POLL_INTERVALS = (5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0)
+"""Seconds between requests for the list of submissions; the last one repeats."""
 
-_SECONDS_PER_CALL = 120.0
-_SECONDS_TO_SEND = 900.0
-_DONE = ("COMPLETE", "ERROR")
+_CALL_TIMEOUT = 120.0
+_UPLOAD_TIMEOUT = 900.0
+_FINAL_STATUSES = ("COMPLETE", "ERROR")
 
 
 @dataclass(frozen=True)
-class Listed:
+class SubmissionRecord:
     """A submission as Kaggle lists it."""
 
     ref: str
@@ -42,15 +42,15 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class _Sending:
-    """What is sent where, and under which token."""
+class _Request:
+    """The file to send, its competition and message, and the delays between calls."""
 
     submission: Path
     competition: str
     sha256: str
     message: str
-    pauses: Sequence[float]
-    poll: Sequence[float]
+    retry_delays: Sequence[float]
+    poll_intervals: Sequence[float]
 
 
 def submit(
@@ -61,94 +61,100 @@ def submit(
     receipt: Path | str,
     dry_run: bool = False,
     wait: float = 900,
-    poll: Sequence[float] = POLL,
-    pauses: Sequence[float] = client.PAUSES,
+    poll_intervals: Sequence[float] = POLL_INTERVALS,
+    retry_delays: Sequence[float] = client.RETRY_DELAYS,
 ) -> None:
-    """Send `submission` (a CSV already checked) unless it was sent before, wait for its score, write `receipt`.
+    """Send `submission` unless it was sent before, wait for its score, and write `receipt`.
 
-    `dry_run` shows what would be sent and contacts nobody. `poll` and `pauses` are seconds between looks at the list
-    and between attempts at a call that fails in passing; sending itself is never repeated.
+    Args:
+        submission: A CSV file that was already checked.
+        competition: Slug of the competition.
+        experiment: Name of the experiment, part of the message.
+        receipt: JSON file to write.
+        dry_run: Print what would be sent, without any request.
+        wait: Seconds to wait for the score.
+        poll_intervals: Seconds between requests for the list of submissions.
+        retry_delays: Seconds between attempts after a transient error; the upload itself is never retried.
 
-    Raises UserError if Kaggle refuses, no submission is left today, the score does not come within `wait` seconds
-    (the same command then goes on waiting), or Kaggle cannot score the file.
+    Raises:
+        UserError: Kaggle denies access, no submission is left today, there is no score after `wait` seconds (the same
+            command then waits again), or Kaggle cannot score the file.
     """
     client.check_slug(competition)
-    sending = _sending(Path(submission), competition, experiment, pauses, poll)
-    known = _from_receipt(Path(receipt), sending)
+    request = _make_request(Path(submission), competition, experiment, retry_delays, poll_intervals)
+    known = _read_receipt(Path(receipt), request)
     if dry_run:
-        size = sending.submission.stat().st_size
-        log_and_echo(f"Dry run, nothing is sent: {submission}, {size:,} bytes, sha256 {sending.sha256[:12]}.")
+        size = request.submission.stat().st_size
+        log_and_echo(f"Dry run, nothing is sent: {submission}, {size:,} bytes, sha256 {request.sha256[:12]}.")
         if known is not None:
-            log_and_echo(f"It was sent before as submission {known.ref} ({known.status}), as {receipt} says.")
-        log_and_echo(f"The command: {command_line(competition, submission, sending.message)}")
+            log_and_echo(f"It was already sent as submission {known.ref} ({known.status}), see {receipt}.")
+        log_and_echo(f"Command: {submit_command(competition, submission, request.message)}")
         return
     if known is not None and known.status == "COMPLETE":
-        log_and_echo(f"Sent before, as {receipt} says: {_scores(known)}. Nothing is sent.")
+        log_and_echo(f"Already sent, see {receipt}: {_format_scores(known)}. Nothing is sent.")
         return
     client.log_credentials()
-    listed = client.retry(lambda: _find(sending), pauses) or known
-    if listed is not None:
-        log_and_echo(f"Sent before as submission {listed.ref} ({listed.status}). Nothing is sent.")
+    record = client.retry(lambda: _find_submission(request), retry_delays) or known
+    if record is not None:
+        log_and_echo(f"Already sent as submission {record.ref} ({record.status}). Nothing is sent.")
     else:
-        _check_allowance(sending)
-        listed = _send(sending)
-    if listed is not None:
-        _write_receipt(Path(receipt), sending, listed)
-    listed = _await_score(sending, listed, wait)
-    _write_receipt(Path(receipt), sending, listed)
-    if listed.status not in _DONE:
+        _check_limit(request)
+        record = _send(request)
+    if record is not None:
+        _write_receipt(Path(receipt), request, record)
+    record = _await_score(request, record, wait)
+    _write_receipt(Path(receipt), request, record)
+    if record.status not in _FINAL_STATUSES:
         raise UserError(
-            f"{submission}: sent as submission {listed.ref}, but not scored within {wait:g} s; "
-            "the same command goes on waiting and does not send it again."
+            f"{submission}: sent as submission {record.ref}, but not scored within {wait:g} s; "
+            "run the same command to wait again, it does not send the file again."
         )
-    if listed.status == "ERROR":
-        why = client.reason(competition, listed.ref)
-        raise UserError(
-            f"{submission}: Kaggle could not score submission {listed.ref}"
-            f"{f' ({why})' if why else f', see https://www.kaggle.com/competitions/{competition}/submissions'}."
-        )
-    log_and_echo(f"Submission {listed.ref}: {_scores(listed)}")
+    if record.status == "ERROR":
+        reason = client.error_description(competition, record.ref)
+        details = f" ({reason})" if reason else f", see https://www.kaggle.com/competitions/{competition}/submissions"
+        raise UserError(f"{submission}: Kaggle could not score submission {record.ref}{details}.")
+    log_and_echo(f"Submission {record.ref}: {_format_scores(record)}")
 
 
-def command_line(competition: str, submission: Path | str, message: str) -> str:
-    """The plain command that sends `submission`, for a person to read or paste."""
+def submit_command(competition: str, submission: Path | str, message: str) -> str:
+    """Return the shell command that sends `submission` with Kaggle's client."""
     words = ["kaggle", "competitions", "submit", "-c", competition, "-f", str(submission), "-m", message]
     return shlex.join(words)
 
 
-def token(sha256: str, experiment: str) -> str:
-    """The word in a submission's message by which it is found again."""
-    return f"{_same_bytes(sha256)}{re.sub(r'[^A-Za-z0-9_.-]+', '-', experiment)}"
+def submission_tag(sha256: str, experiment: str) -> str:
+    """Return the tag in a submission's message by which it is recognized in Kaggle's list."""
+    return f"{_tag_prefix(sha256)}{re.sub(r'[^A-Za-z0-9_.-]+', '-', experiment)}"
 
 
-def _same_bytes(sha256: str) -> str:
-    """How every token of these bytes begins, whichever experiment they came from."""
+def _tag_prefix(sha256: str) -> str:
+    """Return the part of the tag that depends only on the file's bytes, not on the experiment."""
     return f"tgs-salt:{sha256[:12]}:"
 
 
-def _sending(
-    submission: Path, competition: str, experiment: str, pauses: Sequence[float], poll: Sequence[float]
-) -> _Sending:
+def _make_request(
+    submission: Path, competition: str, experiment: str, retry_delays: Sequence[float], poll_intervals: Sequence[float]
+) -> _Request:
     try:
         sha256 = hashlib.sha256(submission.read_bytes()).hexdigest()
     except OSError as problem:
-        raise UserError(f"{submission}: cannot be read ({problem.strerror}); make it first.") from None
-    return _Sending(submission, competition, sha256, token(sha256, experiment), pauses, poll)
+        raise UserError(f"{submission}: cannot be read ({problem.strerror}); create it first.") from None
+    return _Request(submission, competition, sha256, submission_tag(sha256, experiment), retry_delays, poll_intervals)
 
 
-def _find(sending: _Sending) -> Listed | None:
-    """The newest submission of these bytes among the last 200, which is all that the client can list."""
+def _find_submission(request: _Request) -> SubmissionRecord | None:
+    """Return the newest submission of these bytes among the last 200, the most that the client can list."""
     out = client.call(
-        "competitions", "submissions", sending.competition, "--format", "json", "--page-size", "200",
-        competition=sending.competition, timeout=_SECONDS_PER_CALL,
+        "competitions", "submissions", request.competition, "--format", "json", "--page-size", "200",
+        competition=request.competition, timeout=_CALL_TIMEOUT,
     )  # fmt: skip
-    entries = client.json_in(out)
+    entries = client.extract_json(out)
     if entries is None and "No submissions found" not in out:
-        raise client.TransientError("Kaggle's list of submissions cannot be read.")
+        raise client.TransientError("Kaggle's list of submissions cannot be parsed.")
     for entry in entries or []:
         words = str(entry.get("description") or "").split()
-        if any(word.startswith(_same_bytes(sending.sha256)) for word in words):
-            return Listed(
+        if any(word.startswith(_tag_prefix(request.sha256)) for word in words):
+            return SubmissionRecord(
                 ref=str(entry["ref"]),
                 status=str(entry.get("status")).rpartition(".")[2].upper(),
                 public_score=entry.get("publicScore") or None,
@@ -158,40 +164,48 @@ def _find(sending: _Sending) -> Listed | None:
     return None
 
 
-def _check_allowance(sending: _Sending) -> None:
-    """Raises UserError when no submission is left; a limit that cannot be read does not stop anyone."""
-    slug = sending.competition
+def _check_limit(request: _Request) -> None:
+    """Check that a submission is left today; a limit that cannot be parsed only logs a warning.
+
+    Raises:
+        UserError: No submission is left.
+    """
+    slug = request.competition
     arguments = ("competitions", "submission-limits", slug, "--json")
-    out = client.retry(lambda: client.call(*arguments, competition=slug, timeout=_SECONDS_PER_CALL), sending.pauses)
-    limits = client.json_in(out)
+    out = client.retry(lambda: client.call(*arguments, competition=slug, timeout=_CALL_TIMEOUT), request.retry_delays)
+    limits = client.extract_json(out)
     if not isinstance(limits, dict):
-        logger.warning("Kaggle's limit of submissions cannot be read; sending anyway.")
+        logger.warning("Kaggle's submission limit cannot be parsed; sending anyway.")
         return
-    left = limits.get("numAllowedNow", 0)  # the client leaves out zeros
+    left = limits.get("numAllowedNow", 0)  # the client omits zeros
     if left > 0:
         logger.info(f"{left} submissions left today")
     elif limits.get("numToday", 0) or limits.get("numTotal", 0):
         raise UserError(
-            f"No submission to {slug} is left today ({limits.get('numToday', 0)} sent): "
-            "run again after 00:00 UTC. Nothing was sent."
+            f"Nothing was sent: no submission to {slug} is left today ({limits.get('numToday', 0)} sent); "
+            "run the same command after 00:00 UTC."
         )
     else:
         raise UserError(
-            f"Kaggle allows this account no submission to {slug}: join it and accept its rules at "
-            f"https://www.kaggle.com/competitions/{slug}/rules and run again. Nothing was sent."
+            f"Nothing was sent: Kaggle allows your account no submission to {slug}; join the competition and accept "
+            f"its rules at https://www.kaggle.com/competitions/{slug}/rules, then run the same command again."
         )
 
 
-def _send(sending: _Sending) -> Listed | None:
-    """Send once. None: Kaggle took it and does not list it yet.
+def _send(request: _Request) -> SubmissionRecord | None:
+    """Send the file once.
 
-    Raises UserError if it was not sent; when that cannot be known at once, only after looking at the list.
+    Returns:
+        The submission if the call failed but Kaggle lists it; None if the call succeeded.
+
+    Raises:
+        UserError: It was not sent, or this cannot be determined now.
     """
-    slug = sending.competition
-    log_and_echo(f"Sending {sending.submission} to {slug} as {sending.message}")
-    arguments = ("competitions", "submit", slug, "-f", str(sending.submission), "-m", sending.message)
+    slug = request.competition
+    log_and_echo(f"Sending {request.submission} to {slug} as {request.message}")
+    arguments = ("competitions", "submit", slug, "-f", str(request.submission), "-m", request.message)
     try:
-        out = client.call(*arguments, competition=slug, timeout=_SECONDS_TO_SEND)
+        out = client.call(*arguments, competition=slug, timeout=_UPLOAD_TIMEOUT)
     except client.AccessDenied:
         raise
     except UserError as problem:
@@ -199,76 +213,77 @@ def _send(sending: _Sending) -> Listed | None:
     else:
         if "Could not submit" not in out:
             return None
-        # The client calls this a success, but it ended before Kaggle was asked to count anything.
-        raise UserError(f"{sending.submission} could not be uploaded to Kaggle: run the same command again.")
-    logger.warning(f"{failure} Looking whether it was counted all the same.")
+        # The client exits with 0, but the upload failed before the submission was created.
+        raise UserError(f"{request.submission} could not be uploaded to Kaggle; run the same command again.")
+    logger.warning(f"{failure} Checking whether the submission was counted.")
     try:
-        listed = _look(sending, times=3 if isinstance(failure, client.TransientError) else 1)
-    except UserError as blind:
+        record = _find_recent(request, attempts=3 if isinstance(failure, client.TransientError) else 1)
+    except UserError as problem:
         raise UserError(
-            f"{str(failure).rstrip('.')}; whether it was counted cannot be seen now ({str(blind).rstrip('.')}). "
-            "Run the same command again: it looks first and sends only what is not listed."
+            f"{str(failure).rstrip('.')}; whether the submission was counted is unknown "
+            f"({str(problem).rstrip('.')}). Run the same command again: it sends the file only if it is not listed."
         ) from None
-    if listed is None:
-        raise UserError(f"{str(failure).rstrip('.')}; it is not listed at Kaggle, so run the same command again.")
-    return listed
+    if record is None:
+        raise UserError(f"{str(failure).rstrip('.')}; Kaggle does not list the submission, run the same command again.")
+    return record
 
 
-def _look(sending: _Sending, times: int) -> Listed | None:
-    """Look up to so many `times`: what was counted may be listed a moment later."""
-    for pause in sending.poll[:times]:
-        time.sleep(pause)
-        if listed := client.retry(lambda: _find(sending), sending.pauses[:2]):
-            return listed
+def _find_recent(request: _Request, attempts: int) -> SubmissionRecord | None:
+    """Look for the submission up to `attempts` times, because Kaggle may list it with a delay."""
+    for interval in request.poll_intervals[:attempts]:
+        time.sleep(interval)
+        if record := client.retry(lambda: _find_submission(request), request.retry_delays[:2]):
+            return record
     return None
 
 
-def _await_score(sending: _Sending, listed: Listed | None, wait: float) -> Listed:
-    """The entry once it has a score or an error, or as it is after `wait` seconds."""
-    until = time.monotonic() + wait
-    looks = 0
-    while (listed is None or listed.status not in _DONE) and time.monotonic() < until:
-        time.sleep(min(sending.poll[min(looks, len(sending.poll) - 1)], max(until - time.monotonic(), 0.0)))
-        looks += 1
+def _await_score(request: _Request, record: SubmissionRecord | None, wait: float) -> SubmissionRecord:
+    """Poll until the submission has a score or an error, at most `wait` seconds, and return its last state."""
+    deadline = time.monotonic() + wait
+    polls = 0
+    while (record is None or record.status not in _FINAL_STATUSES) and time.monotonic() < deadline:
+        interval = request.poll_intervals[min(polls, len(request.poll_intervals) - 1)]
+        time.sleep(min(interval, max(deadline - time.monotonic(), 0.0)))
+        polls += 1
         try:
-            listed = _find(sending) or listed
+            record = _find_submission(request) or record
         except client.AccessDenied:
             raise
-        except UserError as problem:  # a new submission may be unknown for a moment
-            logger.warning(f"{problem} Looking again.")
+        except UserError as problem:  # the list may be unavailable right after a submission
+            logger.warning(f"{problem} Checking again.")
         else:
-            logger.info(f"submission {listed.ref}: {listed.status}" if listed else "not listed yet")
-    if listed is None:
+            logger.info(f"submission {record.ref}: {record.status}" if record else "not listed yet")
+    if record is None:
         raise UserError(
-            f"{sending.submission}: Kaggle took it but has not listed it within {wait:g} s; it may not have counted. "
-            f"See https://www.kaggle.com/competitions/{sending.competition}/submissions before you send it again."
+            f"{request.submission}: Kaggle accepted it but did not list it within {wait:g} s; it may not have counted. "
+            f"Check https://www.kaggle.com/competitions/{request.competition}/submissions before you send it again."
         )
-    return listed
+    return record
 
 
-def _from_receipt(receipt: Path, sending: _Sending) -> Listed | None:
-    """What `receipt` says about these very bytes, if anything."""
+def _read_receipt(receipt: Path, request: _Request) -> SubmissionRecord | None:
+    """Return the submission in `receipt` if it has these bytes and this competition."""
     with suppress(UserError, KeyError, TypeError):
-        said: dict[str, Any] = read_json(receipt)
-        if said["competition"] == sending.competition and said["sha256"] == sending.sha256:
-            return Listed(**{name: said[name] for name in Listed.__dataclass_fields__})
+        content: dict[str, Any] = read_json(receipt)
+        if content["competition"] == request.competition and content["sha256"] == request.sha256:
+            return SubmissionRecord(**{name: content[name] for name in SubmissionRecord.__dataclass_fields__})
     return None
 
 
-def _write_receipt(receipt: Path, sending: _Sending, listed: Listed) -> None:
-    written = {
-        "competition": sending.competition,
-        "file": str(sending.submission),
-        "sha256": sending.sha256,
-        "message": sending.message,
-        "ref": listed.ref,
-        "status": listed.status,
-        "public_score": listed.public_score,
-        "private_score": listed.private_score,
-        "submitted": listed.submitted,
+def _write_receipt(receipt: Path, request: _Request, record: SubmissionRecord) -> None:
+    content = {
+        "competition": request.competition,
+        "file": str(request.submission),
+        "sha256": request.sha256,
+        "message": request.message,
+        "ref": record.ref,
+        "status": record.status,
+        "public_score": record.public_score,
+        "private_score": record.private_score,
+        "submitted": record.submitted,
     }
-    write_json(receipt, written)
+    write_json(receipt, content)
 
 
-def _scores(listed: Listed) -> str:
-    return f"public score {listed.public_score or '-'}, private score {listed.private_score or '-'}"
+def _format_scores(record: SubmissionRecord) -> str:
+    return f"public score {record.public_score or '-'}, private score {record.private_score or '-'}"

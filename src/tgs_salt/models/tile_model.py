@@ -1,4 +1,4 @@
-"""A tile in, logits of the same size out: what fits a 101 x 101 tile to a U-Net, and back exactly."""
+"""The model that maps a tile to logits of the same size: it pads or resizes tiles to the network's input and back."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tgs_salt.compute.amp import autocast
-from tgs_salt.compute.oom import job_memory
+from tgs_salt.compute.oom import explain_job_oom
 from tgs_salt.errors import UserError
 from tgs_salt.models.article_unet import ArticleUNet
-from tgs_salt.models.heads import Outputs, joined, resized
+from tgs_salt.models.heads import Outputs, combine_with_empty_logit, resize
 from tgs_salt.settings import Model
 
-# Mean and standard deviation of the competition's pixels and depths; constants, so that a tile's bytes decide alone.
-MEAN, DEVIATION = 0.47, 0.16
-MEAN_DEPTH, DEPTH_DEVIATION = 506.0, 208.0
+# Mean and standard deviation of the competition's pixels (0..1) and depths. They are constants, so that a prediction
+# depends on nothing but the tile.
+PIXEL_MEAN, PIXEL_STD = 0.47, 0.16
+DEPTH_MEAN, DEPTH_STD = 506.0, 208.0
 
 
-class TileNetwork(nn.Module):
-    """Pixels of a tile to logits of the same size, around a network of another input size.
+class TileModel(nn.Module):
+    """Wrap a network so that it takes tiles and returns logits of their size.
 
-    Takes (n, 1, side, side) pixels in 0..1 and, with three channels, depths (n,) as in tiles.csv; a network with one
-    channel ignores them. While it trains it gives `Outputs`, which the loss takes whole. In eval mode it gives
-    (n, 1, side, side) logits whose sigmoid is the probability of salt, the empty head's part in it.
+    Args:
+        inner: the network, from (n, channels, input_size, input_size) to logits of that size or `Outputs`.
+        tile_size: height and width of a tile.
+        input_size: height and width of the network's input.
+        resize_mode: "pad" (reflect padding, cropped afterwards) or "resize" (bilinear).
+        standardize: whether to subtract the mean of the pixels and divide by their standard deviation.
+        depth_channels: whether `inner` takes two more channels, each pixel's row and the tile's depth.
     """
 
     def __init__(
@@ -41,58 +46,68 @@ class TileNetwork(nn.Module):
         self.inner = inner
         self.tile_size, self.input_size, self.resize_mode = tile_size, input_size, resize_mode
         self.depth_channels = depth_channels
-        self.mean, self.deviation = (MEAN, DEVIATION) if standardize else (0.0, 1.0)
-        self.before = (input_size - tile_size) // 2
-        self.after = input_size - tile_size - self.before
+        self.mean, self.std = (PIXEL_MEAN, PIXEL_STD) if standardize else (0.0, 1.0)
+        self.pad_before = (input_size - tile_size) // 2
+        self.pad_after = input_size - tile_size - self.pad_before
 
     def forward(self, pixels: Tensor, depth: Tensor | None = None) -> Outputs | Tensor:
-        said = self.inner(self._input(pixels, depth).contiguous(memory_format=torch.channels_last))
-        if isinstance(said, Tensor):
-            said = Outputs(said)
-        logits = self._output(said.logits)
-        if self.training:
-            return Outputs(logits, tuple(self._output(level) for level in said.levels), said.empty)
-        return logits if said.empty is None else joined(logits, said.empty)
+        """Return `Outputs` in training mode, and in eval mode (n, 1, tile_size, tile_size) logits.
 
-    def _input(self, pixels: Tensor, depth: Tensor | None) -> Tensor:
-        channels = (pixels - self.mean) / self.deviation
+        In eval mode, the sigmoid of the logits is the probability of salt, which includes the empty head.
+
+        Args:
+            pixels: (n, 1, tile_size, tile_size) in 0..1.
+            depth: (n,) depths as in tiles.csv; ignored without `depth_channels`.
+        """
+        outputs = self.inner(self._prepare_input(pixels, depth).contiguous(memory_format=torch.channels_last))
+        if isinstance(outputs, Tensor):
+            outputs = Outputs(outputs)
+        logits = self._restore_size(outputs.logits)
+        if self.training:
+            deep_logits = tuple(self._restore_size(deep) for deep in outputs.deep_logits)
+            return Outputs(logits, deep_logits, outputs.empty_logit)
+        return logits if outputs.empty_logit is None else combine_with_empty_logit(logits, outputs.empty_logit)
+
+    def _prepare_input(self, pixels: Tensor, depth: Tensor | None) -> Tensor:
+        channels = (pixels - self.mean) / self.std
         if self.depth_channels:
             if depth is None:
                 raise ValueError("a network with depth channels needs the tiles' depths")
-            row = torch.linspace(-1, 1, self.tile_size, dtype=pixels.dtype, device=pixels.device).view(-1, 1)
-            level = ((depth.to(pixels.dtype) - MEAN_DEPTH) / DEPTH_DEVIATION).view(-1, 1, 1, 1)
-            channels = torch.cat([channels, row.expand_as(pixels), level.expand_as(pixels)], dim=1)
+            rows = torch.linspace(-1, 1, self.tile_size, dtype=pixels.dtype, device=pixels.device).view(-1, 1)
+            depths = ((depth.to(pixels.dtype) - DEPTH_MEAN) / DEPTH_STD).view(-1, 1, 1, 1)
+            channels = torch.cat([channels, rows.expand_as(pixels), depths.expand_as(pixels)], dim=1)
         if self.resize_mode == "resize":
-            return resized(channels, (self.input_size, self.input_size))
-        return F.pad(channels, (self.before, self.after, self.before, self.after), mode="reflect")
+            return resize(channels, (self.input_size, self.input_size))
+        return F.pad(channels, (self.pad_before, self.pad_after, self.pad_before, self.pad_after), mode="reflect")
 
-    def _output(self, logits: Tensor) -> Tensor:
+    def _restore_size(self, logits: Tensor) -> Tensor:
         if self.resize_mode == "resize":
-            return resized(logits, (self.tile_size, self.tile_size))
-        end = self.before + self.tile_size
-        return logits[..., self.before : end, self.before : end]
+            return resize(logits, (self.tile_size, self.tile_size))
+        end = self.pad_before + self.tile_size
+        return logits[..., self.pad_before : end, self.pad_before : end]
 
 
-def build(settings: Model, tile_size: int, fetch: bool = True) -> TileNetwork:
-    """The network of a model, in channels-last memory order.
+def build_model(settings: Model, tile_size: int, pretrained: bool = True) -> TileModel:
+    """Return the model that `settings` describe, in channels-last memory format.
 
-    `fetch` false leaves pretrained encoders random, for weights that are loaded right after.
-    Raises UserError if the input size does not fit the tile, or the encoder or its weights are not to be had.
+    With `pretrained` False the encoder's weights stay random, for models whose weights are loaded afterwards.
+    Raises UserError if the input size does not fit the tile, or if the encoder or its weights are not available.
     """
-    smallest = -(-tile_size // settings.multiple) * settings.multiple
-    input_size = settings.input_size or smallest
-    if settings.resize_mode == "pad" and not tile_size <= input_size <= 3 * tile_size - 2:
+    min_size = -(-tile_size // settings.size_divisor) * settings.size_divisor
+    max_size = 3 * tile_size - 2
+    input_size = settings.input_size or min_size
+    if settings.resize_mode == "pad" and not tile_size <= input_size <= max_size:
         raise UserError(
-            f"models.*.input_size: reflect padding takes a tile of {tile_size} to {smallest}..{3 * tile_size - 2} "
-            f"pixels, found {input_size}; change it, or use fit: resize."
+            f"models.*.input_size: reflect padding of tiles of {tile_size} pixels supports {min_size} to {max_size} "
+            f"pixels, found {input_size}; change it or set resize_mode: resize."
         )
     if settings.architecture == "unet":
-        from tgs_salt.models import unet  # SMP costs seconds to import; the article's nets do without
+        from tgs_salt.models import unet  # the article's networks do not need SMP, whose import takes seconds
 
-        inner: nn.Module = unet.build(settings, fetch)
+        inner: nn.Module = unet.build_unet(settings, pretrained)
     else:
         inner = ArticleUNet(convolutions=1 if settings.architecture == "article" else 2)
-    network = TileNetwork(
+    network = TileModel(
         inner,
         tile_size,
         input_size,
@@ -103,35 +118,37 @@ def build(settings: Model, tile_size: int, fetch: bool = True) -> TileNetwork:
     return network.to(memory_format=torch.channels_last)
 
 
-def try_step(network: TileNetwork, encoder: str, loss: Callable[[Outputs, Tensor], Tensor]) -> None:
-    """Run one training step of a U-Net on two tiles, before time is spent on it: forward, loss and backward.
+def check_trainable(network: TileModel, encoder: str, loss: Callable[[Outputs, Tensor], Tensor]) -> None:
+    """Run a forward and backward pass of a U-Net on two tiles, to detect unsupported encoders before training starts.
 
-    Weights, buffers (batch-norm statistics) and random state are left as they were. Raises UserError if the encoder
-    cannot be trained with this input size: many are made for images of one size, and each family fails in its own way.
+    Weights, buffers (batch-norm statistics) and the random state do not change. Raises UserError if the encoder does
+    not support this input size: many support one image size only, and each encoder family raises other exceptions.
     """
     weights = next(network.parameters())
     devices = [weights.device] if weights.device.type == "cuda" else []
-    buffers = [buffer.clone() for buffer in network.buffers()]
+    saved_buffers = [buffer.clone() for buffer in network.buffers()]
     tiles = torch.zeros(2, 1, network.tile_size, network.tile_size, dtype=weights.dtype, device=weights.device)
     network.train()
     try:
-        with job_memory("use a smaller encoder"), torch.random.fork_rng(devices):
+        with explain_job_oom("use a smaller encoder"), torch.random.fork_rng(devices):
             with autocast(weights.device):
                 outputs = network(tiles, tiles.new_zeros(2))
             loss(outputs, tiles).backward()
-    except (AssertionError, ValueError, RuntimeError) as problem:
+    except UserError:  # out of memory
+        raise
+    except Exception as problem:
         reason = " ".join(str(problem).split())[:200].rstrip(".") or type(problem).__name__
         raise UserError(
             f"models.*.encoder: {encoder} cannot be trained on an input of {network.input_size} pixels ({reason}); "
             "use another input_size or encoder."
         ) from None
     network.zero_grad(set_to_none=True)
-    for buffer, before in zip(network.buffers(), buffers, strict=True):
-        buffer.copy_(before)
+    for buffer, saved in zip(network.buffers(), saved_buffers, strict=True):
+        buffer.copy_(saved)
 
 
-def use_cpu_kernels(network: TileNetwork) -> None:
-    """Let a U-Net that trains on a CPU compute in faster ways; the article's nets have no such."""
+def use_cpu_kernels(network: TileModel) -> None:
+    """Use faster CPU kernels in a U-Net. No effect on the article's networks."""
     if isinstance(network.inner, ArticleUNet):
         return
     from tgs_salt.models.unet import UNet
@@ -141,9 +158,9 @@ def use_cpu_kernels(network: TileNetwork) -> None:
 
 
 def disable_inplace_activations(network: nn.Module) -> None:
-    """Let activations work out of place, for training: the same numbers without a copy of each input.
+    """Disable in-place activations other than ReLU, which make autograd save a copy of their input.
 
-    In place, torch keeps a copy for the gradient, but for ReLU, whose gradient its result tells.
+    The results do not change.
     """
     for layer in network.modules():
         if not isinstance(layer, nn.ReLU) and getattr(layer, "inplace", False) is True:

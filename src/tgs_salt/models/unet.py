@@ -1,4 +1,4 @@
-"""U-Nets of segmentation-models-pytorch by encoder name, with heads of ours."""
+"""U-Nets of segmentation-models-pytorch (SMP), by encoder name, with additional heads."""
 
 from __future__ import annotations
 
@@ -16,18 +16,29 @@ from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from tgs_salt.errors import UserError
-from tgs_salt.models.cpu_speedups import enlarged_convolution, is_plain_3x3, replace_depthwise
-from tgs_salt.models.encoder_weights import BUNDLED_FOR, bundled_weights, load_encoder, read_weights
-from tgs_salt.models.heads import EmptyHead, Hypercolumn, Outputs, resized
+from tgs_salt.models.cpu_speedups import is_plain_conv3x3, replace_wide_depthwise, upsample_concat_conv
+from tgs_salt.models.encoder_weights import (
+    BUNDLED_ENCODER,
+    load_bundled_weights,
+    load_encoder_weights,
+    read_encoder_weights,
+)
+from tgs_salt.models.heads import EmptyHead, Hypercolumn, Outputs, resize
 from tgs_salt.settings import Model
 
 
 class UNet(nn.Module):
-    """The parts of an SMP U-Net, and heads that read all of its decoder blocks; (n, channels, h, w) to `Outputs`."""
+    """An SMP U-Net whose heads read all decoder blocks.
 
-    def __init__(self, parts: smp.Unet, settings: Model) -> None:
+    Args:
+        smp_unet: the U-Net whose encoder, decoder and segmentation head are used.
+        settings: the model's settings, which name the additional heads.
+    """
+
+    def __init__(self, smp_unet: smp.Unet, settings: Model) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.segmentation_head = parts.encoder, parts.decoder, parts.segmentation_head
+        self.encoder, self.decoder = smp_unet.encoder, smp_unet.decoder
+        self.segmentation_head = smp_unet.segmentation_head
         widths = settings.decoder_channels
         self.hypercolumn = Hypercolumn(widths) if settings.hypercolumn else None
         self.level_heads = nn.ModuleList(
@@ -37,76 +48,76 @@ class UNet(nn.Module):
         self.uses_cpu_kernels = False
 
     def use_cpu_kernels(self) -> None:
-        """Convolve in the ways that a CPU learns faster in: the same sums, but for rounding."""
-        replace_depthwise(self.encoder)
+        """Use convolutions that train faster on a CPU; results do not change except for rounding."""
+        replace_wide_depthwise(self.encoder)
         self.uses_cpu_kernels = True
 
     def forward(self, pixels: Tensor) -> Outputs:
+        """Return (n, 1, h, w) logits, and those of the other heads, from (n, channels, h, w) standardized pixels."""
         features = self.encoder(pixels)
-        blocks = self._decoded(features)
+        blocks = self._decode(features)
         last = blocks[-1] if self.hypercolumn is None else self.hypercolumn(blocks)
-        levels: tuple[Tensor, ...] = ()
+        deep_logits: tuple[Tensor, ...] = ()
         if self.training:
-            heads = zip(self.level_heads, blocks, strict=False)  # the last block has the head of all
-            levels = tuple(resized(head(block), last.shape[-2:]) for head, block in heads)
-        empty = self.empty_head(features[-1]) if self.empty_head is not None else None
-        return Outputs(self.segmentation_head(last), levels, empty)
+            heads = zip(self.level_heads, blocks, strict=False)  # the last block has no head of its own
+            deep_logits = tuple(resize(head(block), last.shape[-2:]) for head, block in heads)
+        empty_logit = self.empty_head(features[-1]) if self.empty_head is not None else None
+        return Outputs(self.segmentation_head(last), deep_logits, empty_logit)
 
-    def _decoded(self, features: list[Tensor]) -> list[Tensor]:
-        """What every decoder block gives, deepest first; SMP's own decoder keeps the last one's alone."""
+    def _decode(self, features: list[Tensor]) -> list[Tensor]:
+        """Return the outputs of all decoder blocks, deepest first; SMP's decoder returns the last one only."""
         *shallow, deepest = features
-        found = [self.decoder.center(deepest)]
-        for block, skip in zip(self.decoder.blocks, reversed(shallow), strict=True):
-            # The skip at full size is the input itself, which SMP leaves out.
-            joins = skip if skip is not features[0] else None
-            found.append(self._block(block, found[-1], skip.shape[-2:], joins))
-        return found[1:]
+        outputs = [self.decoder.center(deepest)]
+        for block, stage in zip(self.decoder.blocks, reversed(shallow), strict=True):
+            # As in SMP, there is no skip connection from the input, whose features are the first.
+            skip = stage if stage is not features[0] else None
+            outputs.append(self._run_block(block, outputs[-1], stage.shape[-2:], skip))
+        return outputs[1:]
 
-    def _block(self, block: UnetDecoderBlock, below: Tensor, size: torch.Size, skip: Tensor | None) -> Tensor:
-        """What SMP's decoder block gives, of what lies `below` it."""
-        if self.uses_cpu_kernels and _is_plain(block, below, size, skip):
-            convolution, *rest = block.conv1
-            features = enlarged_convolution(below, skip, convolution)
-            for layer in rest:
+    def _run_block(self, block: UnetDecoderBlock, features: Tensor, size: torch.Size, skip: Tensor | None) -> Tensor:
+        """Return what SMP's decoder block returns for `features` upsampled to `size` and `skip`."""
+        if self.uses_cpu_kernels and _can_fuse(block, features, size, skip):
+            convolution, *activation = block.conv1
+            features = upsample_concat_conv(features, skip, convolution)
+            for layer in activation:
                 features = layer(features)
         else:
-            features = _enlarged(below, size)
+            features = _upsample(features, size)
             if skip is not None:
                 features = block.attention1(torch.cat([features, skip], dim=1))
             features = block.conv1(features)
         return block.attention2(block.conv2(features))
 
 
-def _is_plain(block: UnetDecoderBlock, below: Tensor, size: torch.Size, skip: Tensor | None) -> bool:
-    """Return whether a block doubles `below`, and its first layer is a plain convolution of that joined to `skip`."""
-    twice = size == (2 * below.shape[-2], 2 * below.shape[-1])
-    return (
-        twice and is_plain_3x3(block.conv1[0]) and (skip is None or isinstance(block.attention1.attention, nn.Identity))
-    )
+def _can_fuse(block: UnetDecoderBlock, features: Tensor, size: torch.Size, skip: Tensor | None) -> bool:
+    """Return whether `upsample_concat_conv` computes what the block's first convolution does."""
+    doubles = size == (2 * features.shape[-2], 2 * features.shape[-1])
+    has_attention = skip is not None and not isinstance(block.attention1.attention, nn.Identity)
+    return doubles and is_plain_conv3x3(block.conv1[0]) and not has_attention
 
 
-def _enlarged(below: Tensor, size: torch.Size) -> Tensor:
-    """Enlarged in the precision of what lies `below`.
+def _upsample(features: Tensor, size: torch.Size) -> Tensor:
+    """Return `features` upsampled to `size` (nearest neighbor) in their own dtype.
 
-    Autocast on CUDA enlarges in float32, and so would write and join twice the bytes for the same numbers.
+    CUDA autocast would upsample in float32: twice the memory for the same numbers.
     """
-    with torch.autocast(below.device.type, enabled=False):
-        return F.interpolate(below, size=size, mode="nearest")
+    with torch.autocast(features.device.type, enabled=False):
+        return F.interpolate(features, size=size, mode="nearest")
 
 
-def build(settings: Model, fetch: bool = True) -> UNet:
-    """A U-Net from (n, channels, h, w) standardised tiles to `Outputs` of (n, 1, h, w); h, w: `settings.multiple`s.
+def build_unet(settings: Model, pretrained: bool = True) -> UNet:
+    """Return the U-Net that `settings` describe; its input size is a multiple of `settings.size_divisor`.
 
-    `fetch` false leaves the encoder's weights random, for a network whose weights are loaded right after.
-    Raises UserError for an unknown encoder (with the nearest names), for one that makes no U-Net and for weights that
-    cannot be had.
+    With `pretrained` False the encoder's weights stay random, for models whose weights are loaded afterwards.
+    Raises UserError for an unknown encoder (with the nearest names), for an encoder that SMP cannot use in a U-Net,
+    and for weights that are not available.
     """
     _check_encoder(settings.encoder)
-    weights = settings.encoder_weights if fetch else "none"
-    if weights == "bundled" and settings.encoder != BUNDLED_FOR:
+    weights = settings.encoder_weights if pretrained else "none"
+    if weights == "bundled" and settings.encoder != BUNDLED_ENCODER:
         raise UserError(
-            f"models.*.encoder_weights: bundled weights exist for encoder {BUNDLED_FOR} only, not for {settings.encoder}; "
-            "use imagenet (fetched from a hub), none, or a file."
+            f"models.*.encoder_weights: bundled weights exist for encoder {BUNDLED_ENCODER} only, "
+            f"not for {settings.encoder}; use imagenet (downloaded), none, or a file."
         )
     try:
         with warnings.catch_warnings():
@@ -120,45 +131,45 @@ def build(settings: Model, fetch: bool = True) -> UNet:
                 in_channels=1,
                 classes=1,
             )
-    except (KeyError, ValueError, TypeError) as problem:  # each kind of SMP's encoders has its own for what it lacks
-        said = " ".join(str(problem).strip("'\"").split())[:200].rstrip(".") or type(problem).__name__
+    except MemoryError:
+        raise
+    except Exception as problem:  # each encoder family raises its own exceptions for what it does not support
+        if weights == "imagenet" and isinstance(problem, OSError | RuntimeError):
+            raise UserError(
+                f"models.*.encoder_weights: the imagenet weights of {settings.encoder} cannot be downloaded "
+                f"({type(problem).__name__}); without internet access use encoder {BUNDLED_ENCODER} with "
+                "encoder_weights: bundled, encoder_weights: none, or a file."
+            ) from None
+        reason = " ".join(str(problem).strip("'\"").split())[:200].rstrip(".") or type(problem).__name__
         raise UserError(
-            f"models.*.encoder: {settings.encoder} with weights: {weights} makes no U-Net ({said}); "
-            "take other weights or another encoder."
-        ) from None
-    except (OSError, RuntimeError) as problem:
-        if weights != "imagenet":
-            raise
-        raise UserError(
-            f"models.*.encoder_weights: the imagenet weights of {settings.encoder} cannot be fetched "
-            f"({type(problem).__name__}); without a network use encoder {BUNDLED_FOR} "
-            "with weights: bundled, weights: none, or a file."
+            f"models.*.encoder: {settings.encoder} with encoder_weights: {weights} cannot be used in a U-Net "
+            f"({reason}); use other weights or another encoder."
         ) from None
     if weights == "bundled":
-        load_encoder(network.encoder, bundled_weights(), "bundled")
+        load_encoder_weights(network.encoder, load_bundled_weights(), "bundled")
     elif weights not in ("imagenet", "none"):
-        load_encoder(network.encoder, read_weights(Path(weights)), weights)
+        load_encoder_weights(network.encoder, read_encoder_weights(Path(weights)), weights)
     if settings.depth_channels:
-        _widen(network.encoder, 3)
-    _end_with_what_is_used(network.encoder)
+        _add_input_channels(network.encoder, 3)
+    _drop_unused_stages(network.encoder)
     return UNet(network, settings)
 
 
-def _end_with_what_is_used(encoder: nn.Module) -> None:
-    """Drop the stages after the deepest features that are asked for: these of timm's would run them for nobody.
+def _drop_unused_stages(encoder: nn.Module) -> None:
+    """Drop the stages after the deepest features that the decoder reads.
 
-    SMP's own encoders keep such stages as weights, but run none of them.
+    timm's EfficientNet and MobileNetV3 run such stages. SMP's own encoders keep their weights, but do not run them.
     """
     inner = getattr(encoder, "model", None)
     if isinstance(inner, EfficientNetFeatures | MobileNetV3Features):
-        inner.blocks = inner.blocks[: max(found["stage"] for found in inner.feature_info.get_dicts())]
+        inner.blocks = inner.blocks[: max(info["stage"] for info in inner.feature_info.get_dicts())]
 
 
-def _widen(encoder: nn.Module, channels: int) -> None:
-    """Let the first convolution take more channels. Their weights start at zero: the tile is seen as by one channel."""
+def _add_input_channels(encoder: nn.Module, channels: int) -> None:
+    """Widen the first convolution to `channels` inputs. The new weights are zero: they do not change its output."""
     first = next(layer for layer in encoder.modules() if isinstance(layer, nn.Conv2d))
-    more = first.weight.new_zeros(first.out_channels, channels - first.in_channels, *first.kernel_size)
-    first.weight = nn.Parameter(torch.cat([first.weight.detach(), more], dim=1))
+    zeros = first.weight.new_zeros(first.out_channels, channels - first.in_channels, *first.kernel_size)
+    first.weight = nn.Parameter(torch.cat([first.weight.detach(), zeros], dim=1))
     first.in_channels = channels
 
 
@@ -166,6 +177,6 @@ def _check_encoder(name: str) -> None:
     known = smp.encoders.get_encoder_names()
     if name in known or (name.startswith("tu-") and timm.is_model(name.removeprefix("tu-"))):
         return
-    every = [*known, *(f"tu-{model}" for model in timm.list_models())]
-    near = difflib.get_close_matches(name, every, n=3, cutoff=0.5) or [BUNDLED_FOR, "resnet34"]
-    raise UserError(f"models.*.encoder: there is no encoder {name!r}; the nearest are {', '.join(near)}.")
+    candidates = [*known, *(f"tu-{model}" for model in timm.list_models())]
+    nearest = difflib.get_close_matches(name, candidates, n=3, cutoff=0.5) or [BUNDLED_ENCODER, "resnet34"]
+    raise UserError(f"models.*.encoder: unknown encoder {name!r}; did you mean {', '.join(nearest)}?")

@@ -1,0 +1,1 @@
+"""Steps from predictions to the submission: ensemble, threshold, CSV for Kaggle."""

@@ -1,8 +1,9 @@
-"""Votes of models as whole numbers: their mean, exact, and the search for the numbers that score best.
+"""Integer weights of the models: their exact weighted mean, and the search for the weights with the best score.
 
 The search is forward selection with replacement (Caruana et al., Ensemble Selection from Libraries of Models, ICML
-2004): the vote that helps most is added, ten times over, and the best mean on the way is kept. A mean is judged by its
-best score over the 256 thresholds, without a minimum area, so votes do not depend on the settings of `threshold`.
+2004). Ten times, the model that improves the score most gets one more vote; the best ensemble along the way is kept.
+The score of an ensemble is its best score over the 256 thresholds without a minimum area, so the weights do not depend
+on the settings of `threshold`.
 """
 
 from __future__ import annotations
@@ -20,86 +21,106 @@ from tgs_salt.kernels.jit import map_chunks
 
 Weights = tuple[int, ...]
 
-CHUNK = 64  # tiles averaged at a time: the sums of these stay in a core's cache
-MAX_VOTES = (2**32 - 1) // (2 * 255 + 1)  # twice their sum and the rounding fit an uint32
-VOTES = 10  # that a search gives out
+CHUNK = 64  # tiles averaged at a time: their uint32 sums fit into a core's cache
+MAX_TOTAL_WEIGHT = (2**32 - 1) // (2 * 255 + 1)  # twice the weighted sum plus the rounding term fits uint32
+SEARCH_ROUNDS = 10
 
 
-def weighted_mean(votes: list[np.ndarray], weights: list[int], threads: int = 1) -> np.ndarray:
-    """The mean of uint8 arrays of one shape, weighted by whole numbers, rounded half up; uint8.
+def weighted_mean(predictions: list[np.ndarray], weights: list[int], threads: int = 1) -> np.ndarray:
+    """Return the mean of uint8 arrays of equal shape with integer weights, rounded half up, as uint8.
 
-    A byte b stands for probabilities from b/256 to (b+1)/256, so rounding keeps the mean of the middles.
+    A byte b stands for probabilities from b/256 to (b+1)/256. Rounding therefore preserves the mean of the interval
+    centers.
+
+    Raises:
+        UserError: If the sum of the weights is too large for exact arithmetic.
     """
     total = sum(weights)
-    if total > MAX_VOTES:
+    if total > MAX_TOTAL_WEIGHT:
         raise UserError(
-            f"ensemble.weights: {total:,} votes are too many; set smaller whole numbers of the same ratios."
+            f"ensemble.weights: the weights add up to {total:,}, expected at most {MAX_TOTAL_WEIGHT:,}; "
+            "set smaller integers with the same ratios."
         )
-    counted = [(vote, weight) for vote, weight in zip(votes, weights, strict=True) if weight]
-    mean = np.empty(votes[0].shape, np.uint8)
+    terms = [(array, weight) for array, weight in zip(predictions, weights, strict=True) if weight]
+    mean = np.empty(predictions[0].shape, np.uint8)
 
-    def average(first: int, last: int) -> None:
-        summed = np.full(mean[first:last].shape, total, np.uint32)
-        for vote, weight in counted:
-            summed += np.multiply(vote[first:last], 2 * weight, dtype=np.uint32)
-        mean[first:last] = summed // np.uint32(2 * total)
+    def average_chunk(first: int, last: int) -> None:
+        weighted_sum = np.full(mean[first:last].shape, total, np.uint32)
+        for array, weight in terms:
+            weighted_sum += np.multiply(array[first:last], 2 * weight, dtype=np.uint32)
+        mean[first:last] = weighted_sum // np.uint32(2 * total)
 
-    map_chunks(average, len(mean), threads, CHUNK)
+    map_chunks(average_chunk, len(mean), threads, CHUNK)
     return mean
 
 
-def out_of_fold(paths: list[Path], used: list[int], fold_of: np.ndarray, side: tuple[int, ...]) -> np.ndarray:
-    """One model's predictions of the folds `used`, put together: (n, h, w) uint8, in the order of `fold_of` (n,)."""
-    together = np.empty((len(fold_of), *side), np.uint8)
-    for path, fold in zip(paths, used, strict=True):
+def assemble_oof(
+    paths: list[Path], selected_folds: list[int], fold_of: np.ndarray, tile_shape: tuple[int, ...]
+) -> np.ndarray:
+    """Assemble the out-of-fold predictions of one model: (n, h, w) uint8, in the order of `fold_of`, (n,) int.
+
+    Args:
+        paths: Prediction of each of `selected_folds`, in that order.
+        selected_folds: Folds to read.
+        fold_of: Fold of each tile.
+        tile_shape: Height and width of a tile.
+    """
+    oof = np.empty((len(fold_of), *tile_shape), np.uint8)
+    for path, fold in zip(paths, selected_folds, strict=True):
         rows = np.flatnonzero(fold_of == fold)
-        together[rows] = files.read_array(path, (len(rows), *side))
-    return together
+        oof[rows] = files.read_array(path, (len(rows), *tile_shape))
+    return oof
 
 
-class Scores:
-    """Scores of weighted means of `votes`, (n, h, w) uint8 each, at the 256 thresholds; each mean is scored once.
+class EnsembleScorer:
+    """Cached scores of weighted means at the 256 thresholds, over all tiles or without one split.
 
-    `part` (n,) int tells the tiles apart that a search may have to leave out.
+    Args:
+        predictions: Out-of-fold predictions of each model, (n, h, w) uint8.
+        masks: Ground-truth masks, (n, h, w) bool.
+        split_of: Cross-fitting split of each tile, (n,) int.
+        threads: Number of threads.
     """
 
-    def __init__(self, votes: list[np.ndarray], truth: np.ndarray, part: np.ndarray, threads: int = 1) -> None:
-        self.votes, self.truth, self.threads = votes, truth, threads
-        self.rows = {int(name): np.flatnonzero(part == name) for name in np.unique(part)}
-        self.known: dict[Weights, dict[int, np.ndarray]] = {}
+    def __init__(
+        self, predictions: list[np.ndarray], masks: np.ndarray, split_of: np.ndarray, threads: int = 1
+    ) -> None:
+        self.predictions, self.masks, self.threads = predictions, masks, threads
+        self.rows = {int(split): np.flatnonzero(split_of == split) for split in np.unique(split_of)}
+        self.cache: dict[Weights, dict[int, np.ndarray]] = {}
 
     def tenths(self, weights: Weights, left_out: int | None = None) -> np.ndarray:
-        """Tenths of score, summed over all tiles but those of part `left_out`, at each threshold: (256,) int64."""
-        weights = reduced(weights)
-        if weights not in self.known:
-            mean = weighted_mean(self.votes, list(weights), self.threads)
-            counts = threshold_table.histograms(mean, self.truth, self.threads)
-            self.known[weights] = {
-                name: threshold_table.score_by_threshold(counts, rows, self.threads) for name, rows in self.rows.items()
+        """Return tenths of score at each threshold, (256,) int64, summed over all tiles except split `left_out`."""
+        weights = _divide_by_gcd(weights)
+        if weights not in self.cache:
+            mean = weighted_mean(self.predictions, list(weights), self.threads)
+            counts = threshold_table.histograms(mean, self.masks, self.threads)
+            self.cache[weights] = {
+                split: threshold_table.score_by_threshold(counts, rows, self.threads)
+                for split, rows in self.rows.items()
             }
-        kept = [tenths for name, tenths in self.known[weights].items() if name != left_out]
-        return np.sum(kept, axis=0)
+        return np.sum([tenths for split, tenths in self.cache[weights].items() if split != left_out], axis=0)
 
     def search(self, left_out: int | None = None) -> Weights:
-        """The best weights on all tiles but those of part `left_out`."""
-        return search(lambda weights: int(self.tenths(weights, left_out).max()), len(self.votes))
+        """Return the best weights on all tiles except split `left_out`."""
+        return search_weights(lambda weights: int(self.tenths(weights, left_out).max()), len(self.predictions))
 
 
-def search(score: Callable[[Weights], int], models: int) -> Weights:
-    """Weights by forward selection; equal ones unless others score higher, the fewest votes of those that do.
+def search_weights(score: Callable[[Weights], int], n_models: int) -> Weights:
+    """Return the weights with the best score by forward selection, divided by their greatest common divisor.
 
-    Of several votes that help alike, the first model gets it. A model that never helps has weight 0.
+    Equal weights are returned unless others score strictly higher. Among equal scores, fewer votes win. If several
+    models improve the score equally, the first one gets the vote. A model that never gets a vote has weight 0.
     """
-    best = (1,) * models
-    grown = (0,) * models
-    for _ in range(VOTES):
-        more = [tuple(weight + (k == model) for k, weight in enumerate(grown)) for model in range(models)]
-        grown = max(more, key=score)
-        if score(grown) > score(best):
-            best = grown
-    return reduced(best)
+    best = (1,) * n_models
+    current = (0,) * n_models
+    for _ in range(SEARCH_ROUNDS):
+        candidates = [tuple(weight + (k == model) for k, weight in enumerate(current)) for model in range(n_models)]
+        current = max(candidates, key=score)
+        if score(current) > score(best):
+            best = current
+    return _divide_by_gcd(best)
 
 
-def reduced(weights: Weights) -> Weights:
-    """The smallest whole numbers of the same ratios."""
+def _divide_by_gcd(weights: Weights) -> Weights:
     return tuple(weight // gcd(*weights) for weight in weights)

@@ -1,0 +1,1 @@
+"""Report page, tile plots, status and comparison of experiments."""

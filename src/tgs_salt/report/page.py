@@ -1,4 +1,4 @@
-"""`report`: one self-contained page about an experiment, of whatever is there.
+"""Command `report`: one self-contained HTML page about an experiment, finished or not.
 
 python -m tgs_salt report results/tgs
 """
@@ -18,31 +18,39 @@ from tgs_salt.report import notices, sections
 from tgs_salt.report.tile_gallery import tile_gallery
 
 
-def page(folder: Path, output: Path, settings: str | None = None, threads: int = 1) -> None:
-    """Write the page about the experiment in `folder`; the same artefacts give the same bytes.
+def write_report(folder: Path, output: Path, settings: str | None = None, threads: int = 1) -> None:
+    """Write the report of the experiment in `folder`; the same files give the same bytes.
 
-    `settings`: the effective settings as JSON, where settings.json of the folder is not to be asked. What is not made
-    yet leaves its section out with a sentence. Raises UserError if a file is there but is not what it should be.
+    A section whose files do not exist yet holds one sentence that says so.
+
+    Args:
+        folder: Results folder of the experiment.
+        output: HTML file to write.
+        settings: Effective settings as JSON; None reads the folder's settings.json.
+        threads: Threads of the numba kernels.
+
+    Raises:
+        UserError: The folder does not exist, or one of its files is damaged.
     """
     experiment = Experiment(folder, settings)
     evaluation = evaluate_oof(experiment, threads)
-    asked = summarize_test(experiment)
-    pages = Environment(
+    test_summary = summarize_test(experiment)
+    environment = Environment(
         loader=PackageLoader("tgs_salt.report", "."),
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = pages.get_template("page.html.j2").render(
+    html = environment.get_template("page.html.j2").render(
         name=experiment.name,
         score=sections.score(experiment, evaluation, threads),
-        failures=sections.failures(experiment, evaluation),
-        tile_gallery=tile_gallery(experiment, evaluation, asked),
+        errors=sections.errors(experiment, evaluation),
+        tile_gallery=tile_gallery(experiment, evaluation, test_summary),
         threshold_surface=sections.threshold_surface(evaluation),
-        learning=sections.learning(experiment),
+        training=sections.training(experiment),
         folds=sections.folds(experiment),
-        submission=sections.submission(experiment, evaluation, asked),
+        submission=sections.submission(experiment, evaluation, test_summary),
         notices=notices.notices(experiment, evaluation),
         advice=notices.advice(experiment, evaluation),
         versions=notices.versions(),

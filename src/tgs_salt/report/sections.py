@@ -1,4 +1,4 @@
-"""The report's sections: numbers, pictures and tiles, or one sentence about what is not there yet."""
+"""Sections of the report: numbers and figures, or one sentence if their files do not exist yet."""
 
 from __future__ import annotations
 
@@ -12,161 +12,161 @@ from tgs_salt.errors import UserError
 from tgs_salt.evaluation import statistics
 from tgs_salt.evaluation.experiment import Experiment
 from tgs_salt.evaluation.out_of_fold import OutOfFoldEvaluation, TestSummary, optimism
-from tgs_salt.kaggle.submit import command_line, token
+from tgs_salt.kaggle.submit import submission_tag, submit_command
 from tgs_salt.postprocessing.submission import check_rows
 from tgs_salt.report import figures, leaderboard
 
-Section = dict[str, Any]
-SHIFT = 0.05
-BY_CHANCE = 1.63  # of Kolmogorov and Smirnov's statistic, exceeded once in a hundred draws from one distribution
+Section = dict[str, Any]  # variables of page.html.j2
+MIN_SHIFT = 0.05  # KS statistic; ensembling alone explains smaller ones
+KS_CRITICAL = 1.63  # two-sample Kolmogorov-Smirnov test at the 1 % level, times sqrt(1 / n + 1 / m)
 
 
-def missing(sentence: str) -> Section:
-    return {"missing": sentence}
+def missing(message: str) -> Section:
+    """Return a section that holds one sentence."""
+    return {"missing": message}
 
 
 def score(experiment: Experiment, evaluation: OutOfFoldEvaluation | None, threads: int) -> Section:
-    """How good, by how much that may be luck, and what each choice flatters."""
+    """Return the score, its interval, the scores of models and folds, and the optimism of each choice."""
     decision = experiment.decision
     if decision is None or evaluation is None:
-        return missing("No score yet: the folds are not all trained and decided upon.")
-    interval = statistics.interval(evaluation.scores)
+        return missing("No score yet: it needs the out-of-fold predictions of all folds and threshold.json.")
+    interval = statistics.bootstrap_interval(evaluation.scores)
     choices = optimism(experiment, evaluation, threads)
     source = experiment.settings.get("data", {}).get("source", "synthetic")
     return {
         "decision": decision, "interval": interval, "choices": choices, "without_min_area": choices[1],
-        "picture": None if experiment.scores is None
+        "figure": None if experiment.scores is None
         else figures.scores(experiment.scores, decision["cross_fitted_score"], interval),
         "rows": [] if experiment.scores is None else experiment.scores.to_dict("records"),
-        "weights": _weights(experiment),
-        "board": leaderboard.sentence(decision["cross_fitted_score"]) if source != "synthetic" else None,
-        "board_source": leaderboard.SOURCE,
+        "weights": ", ".join(f"{weight} x {model}" for model, weight in experiment.weights.items()),
+        "rank": leaderboard.estimate_rank(decision["cross_fitted_score"]) if source != "synthetic" else None,
+        "rank_source": leaderboard.SOURCE,
     }  # fmt: skip
 
 
-def _weights(experiment: Experiment) -> str:
-    return ", ".join(f"{votes} x {model}" for model, votes in experiment.weights.items())
-
-
-def failures(experiment: Experiment, evaluation: OutOfFoldEvaluation | None) -> Section:
-    """Where the score is lost: kinds of tiles, strata, and how far the probabilities can be trusted."""
+def errors(experiment: Experiment, evaluation: OutOfFoldEvaluation | None) -> Section:
+    """Return where the score is lost, by kind of error, depth and coverage, and the calibration."""
     folds = experiment.folds
     if evaluation is None or folds is None:
-        return missing("Nothing to say of single tiles before there is a decision.")
-    own = folds.iloc[evaluation.rows]
-    salt = evaluation.salt > 0
+        return missing("No error analysis yet: it needs a score.")
+    scored = folds.iloc[evaluation.rows]
+    salt = evaluation.true_area > 0
     halves = [("without salt", evaluation.scores[~salt]), ("with salt", evaluation.scores[salt])]
-    calibrated = statistics.calibration(evaluation.counts)
+    calibration = statistics.calibration(evaluation.counts)
+    by_depth = statistics.score_by_depth(evaluation, scored["depth"].to_numpy())
+    by_coverage = statistics.score_by_coverage(evaluation, scored["coverage_class"].to_numpy())
     return {
         "error_breakdown": statistics.error_breakdown(evaluation),
         "halves": [(name, len(scores), scores.mean() if len(scores) else None) for name, scores in halves],
-        "pictures": [
-            figures.bars(statistics.by_depth(evaluation, own["depth"].to_numpy()), "depth", "by-depth"),
-            figures.bars(
-                statistics.by_coverage(evaluation, own["coverage_class"].to_numpy()), "coverage", "by-coverage"
-            ),
-            figures.calibration(calibrated),
+        "figures": [
+            figures.bars(by_depth, "depth", "by-depth"),
+            figures.bars(by_coverage, "coverage", "by-coverage"),
+            figures.calibration(calibration),
         ],
-        "calibration": calibrated,
+        "calibration": calibration,
     }
 
 
 def threshold_surface(evaluation: OutOfFoldEvaluation | None) -> Section:
-    """The chosen pair, and how much depends on it."""
+    """Return the chosen threshold and minimum area, and the ranges around them that score nearly the same."""
     if evaluation is None:
-        return missing("No threshold is chosen yet.")
+        return missing("No threshold yet.")
     choice, total = evaluation.choice, 10 * len(evaluation.rows)
-    near = evaluation.table >= evaluation.table[choice.threshold, choice.min_area] - figures.PLATEAU * total
+    best = evaluation.table[choice.threshold, choice.min_area]
+    near = evaluation.table >= best - figures.PLATEAU_TOLERANCE * total
     return {
         "choice": choice,
-        "thresholds": _run(near[:, choice.min_area], choice.threshold),
-        "areas": _run(near[choice.threshold], choice.min_area),
-        "width": figures.PLATEAU,
-        "picture": figures.threshold_surface(evaluation.table, len(evaluation.rows), choice),
+        "thresholds": _run_around(near[:, choice.min_area], choice.threshold),
+        "areas": _run_around(near[choice.threshold], choice.min_area),
+        "tolerance": figures.PLATEAU_TOLERANCE,
+        "figure": figures.threshold_surface(evaluation.table, len(evaluation.rows), choice),
     }
 
 
-def _run(near: np.ndarray, at: int) -> tuple[int, int]:
-    """First and last place of the unbroken run of True around `at`."""
+def _run_around(near: np.ndarray, index: int) -> tuple[int, int]:
+    """Return the first and last index of the run of True in `near` (n,) bool that contains `index`."""
     far = np.flatnonzero(~near)
-    return int(max(far[far < at], default=-1)) + 1, int(min(far[far > at], default=len(near))) - 1
+    return int(max(far[far < index], default=-1)) + 1, int(min(far[far > index], default=len(near))) - 1
 
 
-def learning(experiment: Experiment) -> Section:
-    """Curves of all folds, time and memory."""
-    some: dict[str, pd.DataFrame] = {}
+def training(experiment: Experiment) -> Section:
+    """Return the learning curves of all folds, their times and peak memory."""
+    histories: dict[str, pd.DataFrame] = {}
     rows, waiting = [], []
-    for training in experiment.trainings:
-        history = training.history()
+    for run in experiment.training_runs:
+        history = run.history()
         if history is not None and len(history):
-            some[training.title] = history
-        if not training.done:
-            waiting.append(training.title)
-        state = "trained" if training.done else "in training" if training.started else "waiting"
+            histories[run.title] = history
+        if not run.done:
+            waiting.append(run.title)
+        state = "trained" if run.done else "started" if run.started else "waiting"
         epochs = len(history) if history is not None else 0
-        rows.append({"training": training, "state": state, "epochs": epochs, "timing": training.timing() or {}})
-    if not some:
-        return missing("No fold has finished an epoch yet.")
-    labels = {"loss": "training loss", "score": "score at 0.5, held out", "learning_rate": "learning rate"}
+        rows.append({"run": run, "state": state, "epochs": epochs, "timing": run.timing() or {}})
+    if not histories:
+        return missing("No epoch has finished yet.")
+    labels = {"loss": "training loss", "score": "held-out score at 0.5", "learning_rate": "learning rate"}
     return {
-        "pictures": [figures.curves(some, column, label) for column, label in labels.items()],
+        "figures": [figures.curves(histories, column, label) for column, label in labels.items()],
         "rows": rows,
         "waiting": waiting,
     }
 
 
 def folds(experiment: Experiment) -> Section:
-    """Whether the folds are alike: each against all labelled tiles."""
+    """Return the distributions of depth and coverage of each fold against those of all labeled tiles."""
     table = experiment.folds
     train = experiment.split("train")
     if table is None or not len(train):
-        return missing("There are no folds yet.")
+        return missing("No folds yet.")
     depth, coverage, fold = table["depth"].to_numpy(), train["coverage"].to_numpy(), table["fold"].to_numpy()
-    names = np.unique(fold)
+    numbers = np.unique(fold)
     rows = [
         {
-            "fold": int(name), "tiles": int((fold == name).sum()), "empty": float((coverage[fold == name] == 0).mean()),
-            "depth": float(depth[fold == name].mean()), "depth_ks": statistics.ks_distance(depth[fold == name], depth),
-            "coverage_ks": statistics.ks_distance(coverage[fold == name], coverage),
+            "fold": int(k), "tiles": int((fold == k).sum()), "empty": float((coverage[fold == k] == 0).mean()),
+            "depth": float(depth[fold == k].mean()), "depth_ks": statistics.ks_distance(depth[fold == k], depth),
+            "coverage_ks": statistics.ks_distance(coverage[fold == k], coverage),
         }
-        for name in names
+        for k in numbers
     ]  # fmt: skip
     return {
         "rows": rows,
-        "pictures": [
-            figures.distributions({f"fold {name}": values[fold == name] for name in names}, label, f"folds-{label}")
+        "figures": [
+            figures.distributions({f"fold {k}": values[fold == k] for k in numbers}, label, f"folds-{label}")
             for values, label in ((depth, "depth"), (coverage, "coverage"))
         ],
     }
 
 
-def submission(experiment: Experiment, evaluation: OutOfFoldEvaluation | None, asked: TestSummary | None) -> Section:
-    """What goes to Kaggle: valid or not, like the labelled tiles or not, sent or not."""
-    path, test = experiment.folder / "submission.csv", experiment.split("test")
-    together = experiment.array("ensemble/test.npy")
-    if evaluation is None or asked is None or together is None or not path.exists():
-        return missing("There is no submission yet.")
-    pixels = together[0].size
+def submission(
+    experiment: Experiment, evaluation: OutOfFoldEvaluation | None, test_summary: TestSummary | None
+) -> Section:
+    """Return whether submission.csv is valid, current and submitted, and its coverage against the training tiles."""
+    path, test = experiment.paths.submission, experiment.split("test")
+    probabilities = experiment.array(experiment.paths.ensemble("test"))
+    if evaluation is None or test_summary is None or probabilities is None or not path.exists():
+        return missing("No submission yet.")
+    pixels = probabilities[0].size
     try:
-        empty, problem = check_rows(path, list(test["id"]), together.shape[1:]), None
-    except UserError as refusal:
-        empty, problem = None, str(refusal)
-    kinds = {
-        "train, truth": evaluation.salt / pixels,
-        "train, out of fold": evaluation.area / pixels,
-        "test, submitted": asked.area / pixels,
+        empty, problem = check_rows(path, list(test["id"]), probabilities.shape[1:]), None
+    except UserError as error:
+        empty, problem = None, str(error)
+    coverage = {
+        "train, true": evaluation.true_area / pixels,
+        "train, out-of-fold": evaluation.predicted_area / pixels,
+        "test, predicted": test_summary.predicted_area / pixels,
     }
-    distance = statistics.ks_distance(kinds["train, out of fold"], kinds["test, submitted"])
-    chance = BY_CHANCE * np.sqrt(1 / len(evaluation.area) + 1 / len(asked.area))
-    dataset = experiment.settings.get("data", {})
+    distance = statistics.ks_distance(coverage["train, out-of-fold"], coverage["test, predicted"])
+    critical = KS_CRITICAL * np.sqrt(1 / len(evaluation.predicted_area) + 1 / len(test_summary.predicted_area))
+    data = experiment.settings.get("data", {})
     sha256 = files.digest(path.read_bytes())
-    competition = dataset.get("competition") if dataset.get("source", "synthetic") != "synthetic" else None
+    competition = data.get("competition") if data.get("source", "synthetic") != "synthetic" else None
     return {
         "path": str(path), "rows": len(test), "problem": problem, "empty": empty,
-        "stale": empty is not None and empty != int((asked.area == 0).sum()),
-        "shares": [(name, float((values == 0).mean()), float(values.mean())) for name, values in kinds.items()],
-        "distance": distance, "shifted": distance > max(SHIFT, chance),
-        "picture": figures.distributions(kinds, "coverage", "coverage-train-test"),
-        "command": command_line(competition, path, token(sha256, experiment.name)) if competition else None,
+        "stale": empty is not None and empty != int((test_summary.predicted_area == 0).sum()),
+        "shares": [(name, float((values == 0).mean()), float(values.mean())) for name, values in coverage.items()],
+        "distance": distance, "shifted": distance > max(MIN_SHIFT, critical),
+        "figure": figures.distributions(coverage, "coverage", "coverage-train-test"),
+        "command": submit_command(competition, path, submission_tag(sha256, experiment.name)) if competition else None,
         "receipt": experiment.receipt, "receipt_fits": (experiment.receipt or {}).get("sha256") == sha256,
     }  # fmt: skip

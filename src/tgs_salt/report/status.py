@@ -1,4 +1,4 @@
-"""`status`: how far an experiment is, in one table, and what to type next; also while others train it."""
+"""Command `status`: progress of an experiment in one table, its scores, and the next commands."""
 
 from __future__ import annotations
 
@@ -15,124 +15,129 @@ from rich.live import Live
 from rich.table import Table
 
 from tgs_salt import files
-from tgs_salt.evaluation.experiment import Experiment, Training
-from tgs_salt.kaggle.submit import command_line, token
-from tgs_salt.report import older
+from tgs_salt.evaluation.experiment import Experiment, TrainingRun
+from tgs_salt.kaggle.submit import submission_tag, submit_command
+from tgs_salt.report.notices import outdated_notice, retrain_command
 
-SECONDS_BETWEEN_LOOKS = 5.0
+REFRESH_SECONDS = 5.0
 
 
-def status(experiment: Path, competition: str = "", same: str = "") -> None:
-    """Print the scores of the folds and of the ensemble, the decision, where things are and the next commands.
+def status(folder: Path, competition: str = "", rerun_options: str = "") -> None:
+    """Print the state and score of each fold, the ensemble's score, the output files and the next commands.
 
-    `competition` is where the submission would be sent; empty for a dataset that no competition asks about.
-    `same` are the options of snakemake that the experiment was run with, such as ` --configfile mine.yaml`.
+    Args:
+        folder: Results folder of the experiment.
+        competition: Kaggle competition to submit to; empty for a dataset without one.
+        rerun_options: Options of snakemake with a leading space, such as ` --configfile mine.yaml`.
     """
     console = Console(soft_wrap=True, highlight=False)
-    found = Experiment(experiment)
-    console.print(folds_table(found))
-    by_older_code = older.notice(found)
-    if by_older_code is not None:
-        console.print(f"{by_older_code}; to train them again:\n  {older.command(found, same)}")
-    chosen = found.decision
-    if chosen is None:
-        console.print("not finished yet; the snakemake command that began it goes on from here")
+    experiment = Experiment(folder)
+    console.print(folds_table(experiment))
+    outdated = outdated_notice(experiment)
+    if outdated is not None:
+        console.print(f"{outdated}. To retrain:\n  {retrain_command(experiment, rerun_options)}")
+    decision = experiment.decision
+    if decision is None:
+        console.print("not finished yet; run the same snakemake command again to continue")
         return
-    # Times alone: a fold that was trained again to the same bytes is newer as well, and changes nothing.
-    decided = (experiment / "threshold.json").stat().st_mtime
-    newer = [path for path in experiment.glob("models/*/fold*/model.pt") if path.stat().st_mtime > decided]
+    # Compare times only: a retrained fold may have the same bytes, which changes no score.
+    scored_at = experiment.paths.threshold_json.stat().st_mtime
+    newer = [path for path in folder.glob("models/*/fold*/model.pt") if path.stat().st_mtime > scored_at]
     if newer:
         console.print(
-            f"{newer[0]} is newer than these scores; the snakemake command that began it brings them up, "
-            "if its bytes have changed"
+            f"{newer[0]} is newer than the scores below, which may be out of date; run the same snakemake command "
+            "again to update them"
         )
-    missing = [training.title for training in found.trainings if not training.done]
-    if missing:
-        console.print(f"{missing[0]} is not trained; the snakemake command that began it goes on from here")
+    untrained = [run.title for run in experiment.training_runs if not run.done]
+    if untrained:
+        console.print(f"{untrained[0]} is not trained; run the same snakemake command again to continue")
     console.print(
-        f"cross-fitted score  {chosen['cross_fitted_score']:.4f}   (in-sample {chosen['score']:.4f}, "
-        f"at 0.5 without minimum area {chosen['score_at_half']:.4f}, {chosen['tiles']:,} tiles)"
+        f"cross-fitted score  {decision['cross_fitted_score']:.4f}   (in-sample {decision['score']:.4f}, "
+        f"at 0.5 without minimum area {decision['score_at_half']:.4f}, {decision['tiles']:,} tiles)"
     )
-    console.print(f"threshold           byte >= {chosen['threshold']}, at least {chosen['min_area']} pixels a tile")
-    for what, name in (("submission", "submission.csv"), ("report", "report.html")):
-        if (experiment / name).exists():
-            console.print(f"{what:<20}{experiment / name}")
-    if missing:
+    console.print(
+        f"threshold           byte >= {decision['threshold']}, minimum area {decision['min_area']} pixels per tile"
+    )
+    for label, path in (("submission", experiment.paths.submission), ("report", experiment.paths.report)):
+        if path.exists():
+            console.print(f"{label:<20}{path}")
+    if untrained:
         return
     console.print("\nnext:")
-    for purpose, command in _next(experiment, competition, same):
+    for purpose, command in _next_commands(experiment, competition, rerun_options):
         console.print(f"  # {purpose}\n  {command}")
 
 
-def watch(experiment: Path, every: float = SECONDS_BETWEEN_LOOKS) -> None:
-    """Show the folds until all of them are trained or the reader has seen enough (Ctrl-C).
+def watch(folder: Path, refresh_seconds: float = REFRESH_SECONDS) -> None:
+    """Show the table of folds live until all of them are trained, or until Ctrl-C.
 
-    It only reads small files: another terminal, or a cluster's login node that shares the folder, will do.
+    Reads small files only, so it also works from another terminal or from a cluster's login node.
     """
-    found = Experiment(experiment)
+    experiment = Experiment(folder)
     console = Console(highlight=False)
-    with Live(folds_table(found), console=console, auto_refresh=False, transient=True) as live:
-        while not (found.trainings and all(training.done for training in found.trainings)):
-            time.sleep(every)
-            found = Experiment(experiment)
-            live.update(folds_table(found), refresh=True)
+    with Live(folds_table(experiment), console=console, auto_refresh=False, transient=True) as live:
+        while not (experiment.training_runs and all(run.done for run in experiment.training_runs)):
+            time.sleep(refresh_seconds)
+            experiment = Experiment(folder)
+            live.update(folds_table(experiment), refresh=True)
 
 
 def folds_table(experiment: Experiment) -> Table:
-    """Each model and fold: done, running or waiting, with its score so far."""
+    """Return a table with a row for each model and fold: its state, epoch and score so far."""
     table = Table(title=str(experiment.folder), title_justify="left")
     for column in ("model", "fold", "tiles", "at 0.5", "cross-fitted", "epoch", "state"):
         table.add_column(column, justify="left" if column in ("model", "state") else "right")
     scores = {} if experiment.scores is None else {
         (row["model"], row["fold"]): row for row in experiment.scores.to_dict("records")
     }  # fmt: skip
-    several = len({model for model, _ in scores} - {"ensemble"}) > 1  # a single vote is the ensemble
+    several = len({model for model, _ in scores} - {"ensemble"}) > 1  # a single model is the ensemble
     for (model, fold), row in scores.items():
         if model == "ensemble" and several:
-            table.add_row(model, str(fold), *_scored(row))
-    for training in experiment.trainings:
-        scored = scores.get((training.model, training.fold))
-        table.add_row(training.model, str(training.fold), *_progress(experiment, training, scored))
+            table.add_row(model, str(fold), *_score_cells(row))
+    for run in experiment.training_runs:
+        cells = _run_cells(experiment, run, scores.get((run.model, run.fold)))
+        table.add_row(run.model, str(run.fold), *cells)
     return table
 
 
-def _scored(row: dict[Hashable, Any]) -> tuple[str, str, str]:
+def _score_cells(row: dict[Hashable, Any]) -> tuple[str, str, str]:
+    """Return the cells `tiles` to `cross-fitted` of a row of scores.csv."""
     return f"{row['tiles']:,}", f"{row['score_at_half']:.4f}", f"{row['cross_fitted_score']:.4f}"
 
 
-def _progress(experiment: Experiment, training: Training, scored: dict[Hashable, Any] | None) -> tuple[str, ...]:
-    """The columns of a training from `tiles` on."""
-    history, timing = training.history(), training.timing() or {}
+def _run_cells(experiment: Experiment, run: TrainingRun, scores: dict[Hashable, Any] | None) -> tuple[str, ...]:
+    """Return the cells `tiles` to `state` of a training run; `scores` is its row of scores.csv."""
+    history, timing = run.history(), run.timing() or {}
     epochs = 0 if history is None else len(history)
-    wanted = experiment.settings.get("models", {}).get(training.model, {}).get("epochs")
-    so_far = f"{history['score'].iloc[-1]:.4f}" if history is not None and epochs else ""
-    state = _state(training)
+    total = experiment.settings.get("models", {}).get(run.model, {}).get("epochs")
+    last_score = f"{history['score'].iloc[-1]:.4f}" if history is not None and epochs else ""
+    state = _state(run)
     if timing and state == "done":
         state = f"done, {timing['seconds']:,.0f} s"
     return (
-        *(_scored(scored) if scored and training.done else ("", so_far, "")),
-        f"{epochs}/{wanted}" if wanted else str(epochs or ""),
+        *(_score_cells(scores) if scores and run.done else ("", last_score, "")),
+        f"{epochs}/{total}" if total else str(epochs or ""),
         state,
     )
 
 
-def _state(training: Training) -> str:
-    holder = training.folder / "checkpoints" / "holder.txt"
-    who = holder.read_text().strip() if holder.exists() else ""
-    if training.started and not _is_dead(who):
-        return f"running: {who}" if who else "running"
-    if training.done:
+def _state(run: TrainingRun) -> str:
+    path = run.paths.checkpoints / "holder.txt"
+    holder = path.read_text().strip() if path.exists() else ""
+    if run.started and not _has_exited(holder):
+        return f"running: {holder}" if holder else "running"
+    if run.done:
         return "done"
-    return "stopped; goes on when run again" if training.started else "waiting"
+    return "stopped; resumes on the next run" if run.started else "waiting"
 
 
-def _is_dead(holder: str) -> bool:
-    """Whether a holder of this machine is gone; nobody can tell of another machine."""
-    found = re.fullmatch(r"process (\d+) on (.+)", holder)
-    if found is None or found[2] != platform.node():
+def _has_exited(holder: str) -> bool:
+    """Return whether the process of a holder.txt has exited; False if it is on another machine."""
+    match = re.fullmatch(r"process (\d+) on (.+)", holder)
+    if match is None or match[2] != platform.node():
         return False
     try:
-        os.kill(int(found[1]), 0)
+        os.kill(int(match[1]), 0)
     except ProcessLookupError:
         return True
     except OSError:
@@ -140,16 +145,20 @@ def _is_dead(holder: str) -> bool:
     return False
 
 
-def _next(experiment: Path, competition: str, same: str) -> list[tuple[str, str]]:
-    submission = experiment / "submission.csv"
+def _next_commands(experiment: Experiment, competition: str, rerun_options: str) -> list[tuple[str, str]]:
+    """Return purpose and command of each next step."""
+    submission = experiment.paths.submission
     if competition and submission.exists():
-        # The token in the message is what keeps `snakemake submit` from sending the same file again.
-        message = token(files.digest(submission.read_bytes()), experiment.name)
+        # `snakemake submit` recognizes a file that was submitted by hand by this tag in its message.
+        tag = submission_tag(files.digest(submission.read_bytes()), experiment.folder.name)
         return [
-            ("send it, once, and keep the receipt", f"snakemake submit --cores 1{same}"),
-            ("or by hand", command_line(competition, submission, message)),
+            ("submit it once and store the receipt", f"snakemake submit --cores 1{rerun_options}"),
+            ("or submit it by hand", submit_command(competition, submission, tag)),
         ]
     return [
-        ("the real competition, on a GPU", "snakemake --cores all --resources gpu=1"),
-        ("the same without a GPU", "snakemake --cores all --resources gpu=0 --configfile workflow/presets/cpu.yaml"),
+        ("run the Kaggle competition on a GPU", "snakemake --cores all --resources gpu=1"),
+        (
+            "run it without a GPU",
+            "snakemake --cores all --resources gpu=0 --configfile workflow/presets/cpu.yaml",
+        ),
     ]

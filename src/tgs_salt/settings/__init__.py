@@ -1,6 +1,6 @@
-"""Settings of an experiment: `keys` and `model` define them, `load` reads and checks them."""
+"""Settings of an experiment: `schema` and `model` define the keys, `load` reads and validates them."""
 
-from tgs_salt.settings.load import json_schema, load, load_files, read_yaml, section, validate
+from tgs_salt.settings.load import json_schema, load, load_files, parse_section, read_yaml, validate
 from tgs_salt.settings.loss import parse_loss
 from tgs_salt.settings.model import Augment, Model
 from tgs_salt.settings.schema import (
@@ -29,7 +29,7 @@ __all__ = [
     "load",
     "load_files",
     "parse_loss",
+    "parse_section",
     "read_yaml",
-    "section",
     "validate",
 ]  # fmt: skip

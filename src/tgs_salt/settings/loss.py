@@ -1,4 +1,4 @@
-"""How a model's loss is written: a sum of terms, each with a factor if wanted."""
+"""Parser of `models.*.loss`: a weighted sum of loss terms."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ LOSSES = ("bce", "dice", "focal", "lovasz", "symmetric_lovasz")
 
 
 def parse_loss(text: str) -> dict[str, float]:
-    """Read a sum such as `0.2*bce + lovasz` as {"bce": 0.2, "lovasz": 1.0}; ValueError if it is not one."""
+    """Return the weight of each term of a sum: `0.2*bce + lovasz` gives {"bce": 0.2, "lovasz": 1.0}.
+
+    Raises ValueError for anything else, repeated terms and weights that are not positive and finite included.
+    """
     terms: dict[str, float] = {}
     for term in text.split("+"):
         match = re.fullmatch(r"\s*(?:([0-9.]+(?:e-?[0-9]+)?)\s*\*\s*)?([a-z_]+)\s*", term)
-        factor = _factor(match[1]) if match else 0.0
-        if not match or match[2] not in LOSSES or match[2] in terms or not 0 < factor < math.inf:
-            raise ValueError(f"a sum of {', '.join(LOSSES)} such as '0.2*bce + lovasz' is expected")
-        terms[match[2]] = factor
+        weight = _parse_weight(match[1]) if match else 0.0
+        if not match or match[2] not in LOSSES or match[2] in terms or not 0 < weight < math.inf:
+            raise ValueError(f"expected a sum of {', '.join(LOSSES)} such as '0.2*bce + lovasz'")
+        terms[match[2]] = weight
     return terms
 
 
-def _factor(text: str | None) -> float:
-    """A factor of a loss, 1 if none is written; 0 for what is no number, such as 1.2.3."""
+def _parse_weight(text: str | None) -> float:
+    """Return a term's weight: 1 without a factor, 0 (invalid) for malformed numbers such as 1.2.3."""
     try:
         return float(text) if text else 1.0
     except ValueError:

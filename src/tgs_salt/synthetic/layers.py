@@ -1,9 +1,9 @@
-"""Layered rock of a synthetic section: which layer lies at which pixel, and how hard it is.
+"""Sedimentary layers of a synthetic section: the log impedance of each pixel outside salt.
 
-A pixel's stratigraphic coordinate T (in pixels of undeformed thickness) is its depth minus everything that moved it:
-folds, regional dip, drag along salt, throws of faults. Layers are then a one-dimensional profile of log impedance
-looked up at T, so a layer keeps its character along the line: the construction of structural models
-by displacement fields (Wu et al., Geophysics 85, 2020, on synthetic folded and faulted seismic images).
+The model follows displacement-field construction of structural models: Wu et al., Geophysics 85, 2020, on synthetic
+folded and faulted seismic images. Each pixel gets the row that it had in the undeformed layers (its relative geologic
+time): its row plus the displacements by folding, regional dip, salt drag and faults. A one-dimensional impedance
+profile is then sampled at that row, so a layer keeps its properties along the section.
 """
 
 from __future__ import annotations
@@ -13,141 +13,152 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from tgs_salt.synthetic.salt import Canvas, fractal
+from tgs_salt.synthetic.salt import Grid, fractal_noise
 
-PER_PIXEL = 4  # samples of a layer profile per pixel of thickness: folds stretch layers without stair steps
-COARSE = 4  # smooth displacements are computed on every fourth pixel
+SAMPLES_PER_PIXEL = 4  # oversampling of impedance profiles, so that stretched layers have no stair steps
+COARSE_STEP = 4  # pixels between the samples of smooth displacements
 
 
-def smooth_field(rng: np.random.Generator, canvas: Canvas, tall: float, wide: float, step: int = 1) -> np.ndarray:
-    """Every `step`-th pixel of a (height, width) float32 field of about unit variance, correlated over tall x wide."""
-    rows, columns = int(canvas.height / tall) + 4, int(canvas.width / wide) + 4
+def random_field(rng: np.random.Generator, grid: Grid, height: float, width: float, step: int = 1) -> np.ndarray:
+    """Return a smooth random field of about unit variance; float32 of the grid's shape, every `step`-th pixel.
+
+    Args:
+        rng: Source of randomness.
+        grid: Size of the section.
+        height: Vertical correlation length in pixels.
+        width: Horizontal correlation length in pixels.
+        step: Sampling interval in pixels.
+    """
+    rows, columns = int(grid.height / height) + 4, int(grid.width / width) + 4
     nodes = rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(1.4)
-    field = cv2.resize(nodes, (round(columns * wide / step), round(rows * tall / step)), interpolation=cv2.INTER_CUBIC)
-    return field[: -(-canvas.height // step), : -(-canvas.width // step)]
+    field = cv2.resize(
+        nodes, (round(columns * width / step), round(rows * height / step)), interpolation=cv2.INTER_CUBIC
+    )
+    return field[: -(-grid.height // step), : -(-grid.width // step)]
 
 
-def upsample(field: np.ndarray, canvas: Canvas, step: int) -> np.ndarray:
-    """(height, width) float32 from every `step`-th pixel of it."""
+def upsample(field: np.ndarray, grid: Grid, step: int) -> np.ndarray:
+    """Interpolate a field given at every `step`-th pixel to all pixels; (height, width) float32."""
     size = (field.shape[1] * step, field.shape[0] * step)
-    whole = cv2.resize(field.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    return whole[: canvas.height, : canvas.width]
+    full = cv2.resize(field.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    return full[: grid.height, : grid.width]
 
 
-def layer_profile(rng: np.random.Generator, length: float, thickness: float) -> np.ndarray:
-    """(length * PER_PIXEL,) float32: log impedance of a pile of homogeneous layers of about `thickness` pixels.
+def impedance_profile(rng: np.random.Generator, length: float, thickness: float) -> np.ndarray:
+    """Return the log impedance of a stack of homogeneous layers; (length * SAMPLES_PER_PIXEL,) float32.
 
-    Thicknesses are log-normal; packages of some twenty layers are louder or quieter (sandy or shaly intervals).
+    Thicknesses are log-normal around `thickness` pixels. The contrast varies between intervals of 20 layers, as
+    between sandy and shaly intervals.
     """
     count = int(length / thickness * 1.6) + 40
-    ends = np.cumsum(thickness * rng.lognormal(-0.2, 0.6, count))
-    package = np.arange(0, count + 20, 20)
-    loudness = np.exp(np.interp(np.arange(count), package, rng.normal(0, 0.55, package.size)))
-    values = rng.normal(0, 1, count) * loudness
-    values[rng.random(count) < 0.03] *= 2.2  # a few regional markers
-    samples = np.arange(int(length * PER_PIXEL)) / PER_PIXEL
-    layer = np.minimum(np.searchsorted(ends, samples), count - 1)
+    bottoms = np.cumsum(thickness * rng.lognormal(-0.2, 0.6, count))
+    intervals = np.arange(0, count + 20, 20)
+    contrast = np.exp(np.interp(np.arange(count), intervals, rng.normal(0, 0.55, intervals.size)))
+    values = rng.normal(0, 1, count) * contrast
+    values[rng.random(count) < 0.03] *= 2.2  # a few strong marker layers
+    samples = np.arange(int(length * SAMPLES_PER_PIXEL)) / SAMPLES_PER_PIXEL
+    layer = np.minimum(np.searchsorted(bottoms, samples), count - 1)
     return np.asarray(values[layer], dtype=np.float32)
 
 
-def displacement(rng: np.random.Generator, canvas: Canvas, salt: np.ndarray) -> np.ndarray:
-    """(height, width) float32, pixels by which rock was lifted: folds, dip, and the drag of rising salt.
+def uplift_field(rng: np.random.Generator, grid: Grid, salt: np.ndarray) -> np.ndarray:
+    """Return the uplift by folding, regional dip and salt drag in pixels; (height, width) float32.
 
     Drag decays exponentially with the distance to salt, so layers drape over crests and turn up at flanks.
     """
-    unit = canvas.unit
-    rows = np.arange(0, canvas.height, COARSE, dtype=np.float32)[:, None]
-    columns = np.arange(0, canvas.width, COARSE, dtype=np.float32)[None, :]
-    fold = fractal(rng, canvas.width, 8 * unit, 0.8 * unit, rng.uniform(1.0, 1.7))[::COARSE].astype(np.float32)
-    growth = np.clip(0.4 + rows / canvas.height * rng.uniform(-0.2, 1.2), 0.1, 1.6)  # folding that grew with burial
-    lift = rng.uniform(0.04, 0.42) * unit * fold[None, :] * growth
-    lift = lift + rng.normal(0, 0.2) * (columns - canvas.width / 2) * growth
-    rock = np.ascontiguousarray(1 - salt[::COARSE, ::COARSE])
-    away = np.minimum(cv2.distanceTransform(rock, cv2.DIST_L2, 5), 3 * unit / COARSE) * COARSE
-    away = cv2.GaussianBlur(away, (0, 0), 0.06 * unit / COARSE + 1)
-    reach = rng.uniform(0.2, 0.8) * unit
-    return upsample(lift + rng.uniform(0.2, 1.7) * reach * np.exp(-away / reach), canvas, COARSE)
+    size = grid.tile_size
+    rows = np.arange(0, grid.height, COARSE_STEP, dtype=np.float32)[:, None]
+    columns = np.arange(0, grid.width, COARSE_STEP, dtype=np.float32)[None, :]
+    fold = fractal_noise(rng, grid.width, 8 * size, 0.8 * size, rng.uniform(1.0, 1.7))[::COARSE_STEP].astype(np.float32)
+    growth = np.clip(0.4 + rows / grid.height * rng.uniform(-0.2, 1.2), 0.1, 1.6)  # change of folding with depth
+    uplift = rng.uniform(0.04, 0.42) * size * fold[None, :] * growth
+    uplift = uplift + rng.normal(0, 0.2) * (columns - grid.width / 2) * growth
+    rock = np.ascontiguousarray(1 - salt[::COARSE_STEP, ::COARSE_STEP])
+    distance = np.minimum(cv2.distanceTransform(rock, cv2.DIST_L2, 5), 3 * size / COARSE_STEP) * COARSE_STEP
+    distance = cv2.GaussianBlur(distance, (0, 0), 0.06 * size / COARSE_STEP + 1)
+    reach = rng.uniform(0.2, 0.8) * size
+    return upsample(uplift + rng.uniform(0.2, 1.7) * reach * np.exp(-distance / reach), grid, COARSE_STEP)
 
 
-def fault(rng: np.random.Generator, canvas: Canvas, stratigraphic: np.ndarray) -> None:
-    """Throw the hanging wall of one dipping plane, in place: dip 50 to 75 degrees, throw up to a third of a tile.
+def add_fault(rng: np.random.Generator, grid: Grid, undeformed_row: np.ndarray) -> None:
+    """Displace the hanging wall of one fault in place: dip of 50 to 75 degrees, throw of up to a third of a tile.
 
-    The throw dies out towards both tips of the plane, and over 2.5 tiles away from it (rollover).
+    The throw decreases towards both tips of the fault, and over 2.5 tiles away from it (rollover).
     """
-    unit = canvas.unit
+    size = grid.tile_size
     slope = rng.choice([-1, 1]) / np.tan(np.radians(rng.uniform(50, 75)))
-    middle, throw = rng.uniform(0, canvas.width), rng.uniform(0.05, 0.33) * unit * np.sign(slope)
-    top, tip = np.sort(rng.uniform(-0.5, 1.5, 2)) * canvas.height
-    rows = np.arange(max(0, int(top)), min(canvas.height, int(tip) + 1), dtype=np.float32)
+    center, max_throw = rng.uniform(0, grid.width), rng.uniform(0.05, 0.33) * size * np.sign(slope)
+    top, bottom = np.sort(rng.uniform(-0.5, 1.5, 2)) * grid.height
+    rows = np.arange(max(0, int(top)), min(grid.height, int(bottom) + 1), dtype=np.float32)
     if not rows.size:
         return
-    plane = (middle + slope * (rows - canvas.height / 2)).astype(np.float32)
-    throws = (throw * np.clip(np.minimum(rows - top, tip - rows) / (0.7 * unit), 0, 1)).astype(np.float32)
-    reach = np.float32(2.5 * unit)
-    first, last = max(0, int(plane.min())), min(canvas.width, int(plane.max() + reach) + 1)
+    plane = (center + slope * (rows - grid.height / 2)).astype(np.float32)
+    throw = (max_throw * np.clip(np.minimum(rows - top, bottom - rows) / (0.7 * size), 0, 1)).astype(np.float32)
+    reach = np.float32(2.5 * size)
+    first, last = max(0, int(plane.min())), min(grid.width, int(plane.max() + reach) + 1)
     if first >= last:
         return
-    nearness = 1 - (np.arange(first, last, dtype=np.float32)[None, :] - plane[:, None]) / reach  # 1 at the plane
-    nearness[(nearness < 0) | (nearness > 1)] = 0
-    nearness *= nearness
-    nearness *= throws[:, None]
-    stratigraphic[int(rows[0]) : int(rows[0]) + rows.size, first:last] += nearness
+    weight = 1 - (np.arange(first, last, dtype=np.float32)[None, :] - plane[:, None]) / reach  # 1 at the fault plane
+    weight[(weight < 0) | (weight > 1)] = 0
+    weight *= weight
+    weight *= throw[:, None]
+    undeformed_row[int(rows[0]) : int(rows[0]) + rows.size, first:last] += weight
 
 
-def deposit_layers(rng: np.random.Generator, canvas: Canvas, lift: np.ndarray, thickness: float) -> np.ndarray:
-    """(height, width) float32 log impedance of the layered rock, about unit variance, before salt."""
-    unit = canvas.unit
-    rows = np.arange(canvas.height, dtype=np.float32)[:, None]
-    stratigraphic = rows + lift
-    if rng.random() < 0.5:  # sequences that thin sideways: wedges and pinch-outs
-        thinning = fractal(rng, canvas.width, 10 * unit, 3 * unit, 1.5).astype(np.float32)
-        stratigraphic *= np.exp(np.float32(rng.uniform(0.05, 0.22)) * thinning)[None, :]
+def deposit_layers(rng: np.random.Generator, grid: Grid, uplift: np.ndarray, thickness: float) -> np.ndarray:
+    """Return the log impedance of the layers, of about unit variance; (height, width) float32."""
+    size = grid.tile_size
+    rows = np.arange(grid.height, dtype=np.float32)[:, None]
+    undeformed_row = rows + uplift
+    if rng.random() < 0.5:  # sequences that thin laterally: wedges and pinch-outs
+        thinning = fractal_noise(rng, grid.width, 10 * size, 3 * size, 1.5).astype(np.float32)
+        undeformed_row *= np.exp(np.float32(rng.uniform(0.05, 0.22)) * thinning)[None, :]
     if rng.random() < 0.6:
-        _unconformity(rng, canvas, lift, stratigraphic)
-    for _ in range(rng.poisson(canvas.width / unit / 4)):
-        fault(rng, canvas, stratigraphic)
-    _add_slumps(rng, canvas, stratigraphic, thickness)
-    stratigraphic -= stratigraphic.min()
-    lookup = _profiles(rng, canvas, float(stratigraphic.max()), thickness)
-    return lookup(stratigraphic)
+        _add_unconformity(rng, grid, uplift, undeformed_row)
+    for _ in range(rng.poisson(grid.width / size / 4)):
+        add_fault(rng, grid, undeformed_row)
+    _add_slumps(rng, grid, undeformed_row, thickness)
+    undeformed_row -= undeformed_row.min()
+    impedance_at = _impedance_model(rng, grid, float(undeformed_row.max()), thickness)
+    return impedance_at(undeformed_row)
 
 
-def _unconformity(rng: np.random.Generator, canvas: Canvas, lift: np.ndarray, stratigraphic: np.ndarray) -> None:
-    """Bury the folded layers under a younger, flatter pile, in place: their tops are truncated at the surface."""
-    unit = canvas.unit
-    relief = fractal(rng, canvas.width, 6 * unit, 0.8 * unit, 1.6) * rng.uniform(0.05, 0.25) * unit
-    surface = (canvas.height * rng.uniform(0.15, 0.65) + relief).astype(np.float32)[None, :]
-    younger = lift * np.float32(rng.uniform(0.15, 0.6))
-    younger += np.arange(canvas.height, dtype=np.float32)[:, None]
-    above = younger < surface
-    younger -= 2 * canvas.height  # other layers than those below
-    np.copyto(stratigraphic, younger, where=above)
+def _add_unconformity(rng: np.random.Generator, grid: Grid, uplift: np.ndarray, undeformed_row: np.ndarray) -> None:
+    """Truncate the folded layers at an erosion surface and put younger, flatter layers on it, in place."""
+    size = grid.tile_size
+    relief = fractal_noise(rng, grid.width, 6 * size, 0.8 * size, 1.6) * rng.uniform(0.05, 0.25) * size
+    surface = (grid.height * rng.uniform(0.15, 0.65) + relief).astype(np.float32)[None, :]
+    younger = uplift * np.float32(rng.uniform(0.15, 0.6))
+    younger += np.arange(grid.height, dtype=np.float32)[:, None]
+    is_younger = younger < surface
+    younger -= 2 * grid.height  # an interval of the profile that the older layers do not use
+    np.copyto(undeformed_row, younger, where=is_younger)
 
 
-def _add_slumps(rng: np.random.Generator, canvas: Canvas, stratigraphic: np.ndarray, thickness: float) -> None:
-    """Shake the layers where a slow random field is high, in place: slumps and hummocks; a little everywhere."""
-    cell, slow = 2.2 * thickness + 3, 8
-    shaken = smooth_field(rng, canvas, 0.8 * canvas.unit, 1.4 * canvas.unit, slow)
-    shaken = np.clip(shaken - rng.uniform(0.3, 1.6), 0, 1) + rng.uniform(0.02, 0.15)
-    shake = smooth_field(rng, canvas, cell, cell * rng.uniform(1.0, 2.5))
-    shake *= upsample(shaken * thickness, canvas, slow)
-    stratigraphic += shake
+def _add_slumps(rng: np.random.Generator, grid: Grid, undeformed_row: np.ndarray, thickness: float) -> None:
+    """Perturb the layers in place: strongly in random areas (slumps and hummocks), slightly elsewhere."""
+    cell, step = 2.2 * thickness + 3, 8
+    strength = random_field(rng, grid, 0.8 * grid.tile_size, 1.4 * grid.tile_size, step)
+    strength = np.clip(strength - rng.uniform(0.3, 1.6), 0, 1) + rng.uniform(0.02, 0.15)
+    perturbation = random_field(rng, grid, cell, cell * rng.uniform(1.0, 2.5))
+    perturbation *= upsample(strength * thickness, grid, step)
+    undeformed_row += perturbation
 
 
-def _profiles(
-    rng: np.random.Generator, canvas: Canvas, length: float, thickness: float
+def _impedance_model(
+    rng: np.random.Generator, grid: Grid, length: float, thickness: float
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """The log impedance at T: one pile of layers that passes sideways into another (facies change)."""
-    here, there = (layer_profile(rng, length + 2, thickness) for _ in range(2))
-    facies = smooth_field(rng, canvas, 0.7 * canvas.unit, 1.2 * canvas.unit, 8)
-    weight = upsample(np.clip(0.7 + 0.45 * facies, 0.05, 1), canvas, 8)
+    """Return the function from undeformed row to log impedance: a lateral blend of two profiles (facies change)."""
+    profile_a, profile_b = (impedance_profile(rng, length + 2, thickness) for _ in range(2))
+    facies = random_field(rng, grid, 0.7 * grid.tile_size, 1.2 * grid.tile_size, 8)
+    weight = upsample(np.clip(0.7 + 0.45 * facies, 0.05, 1), grid, 8)
 
-    def lookup(stratigraphic: np.ndarray) -> np.ndarray:
-        index = (stratigraphic * PER_PIXEL).astype(np.int32)
-        ours, theirs = np.take(here, index, mode="clip"), np.take(there, index, mode="clip")
-        ours -= theirs
-        ours *= weight
-        ours += theirs
-        return ours
+    def impedance_at(undeformed_row: np.ndarray) -> np.ndarray:
+        index = (undeformed_row * SAMPLES_PER_PIXEL).astype(np.int32)
+        a, b = np.take(profile_a, index, mode="clip"), np.take(profile_b, index, mode="clip")
+        a -= b
+        a *= weight
+        a += b
+        return a
 
-    return lookup
+    return impedance_at

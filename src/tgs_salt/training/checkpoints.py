@@ -1,8 +1,8 @@
-"""Where a training goes on: its checkpoint and the one before it, when one is due, and who holds the fold.
+"""Checkpoints of one training: when to save, which one to resume from, and the lock of the fold.
 
-checkpoints/checkpoint.pt, previous.pt    the state of the training; other settings, data or code are refused
+checkpoints/checkpoint.pt, previous.pt    training states; used only if settings, data and code match
 checkpoints/lock, holder.txt              held by the process that trains this fold
-checkpoints/history.csv                   for those who look on without torch
+checkpoints/history.csv                   for readers that do not import torch
 """
 
 from __future__ import annotations
@@ -21,70 +21,74 @@ from filelock import FileLock, Timeout
 from tgs_salt import files, signals
 from tgs_salt.errors import UserError
 from tgs_salt.log import logger
-from tgs_salt.models.model_file import read_torch, to_bytes
+from tgs_salt.models.model_file import read_torch_file, serialize
 
 State = dict[str, Any]
 
 
 class CheckpointManager:
-    """The checkpoints of one training in `folder`: at least one an epoch, every `minutes`, and one before it stops.
+    """The latest two checkpoints of one training in `folder`, saved at least once per epoch and every `minutes`.
 
-    `fingerprint` names what the training's numbers depend on, and its values as text.
+    `fingerprint` maps everything that the result of the training depends on to its value as text.
     """
 
-    def __init__(self, folder: Path, fingerprint: dict[str, str], minutes: float, asked: signals.StopRequest) -> None:
-        self.newest, self.previous = folder / "checkpoint.pt", folder / "previous.pt"
-        self.fingerprint, self.seconds, self.asked = fingerprint, 60 * minutes, asked
-        self.due = time.monotonic() + self.seconds
+    def __init__(
+        self, folder: Path, fingerprint: dict[str, str], minutes: float, stop_request: signals.StopRequest
+    ) -> None:
+        self.latest, self.previous = folder / "checkpoint.pt", folder / "previous.pt"
+        self.fingerprint, self.interval, self.stop_request = fingerprint, 60 * minutes, stop_request
+        self.next_save = time.monotonic() + self.interval
 
     def load(self) -> State | None:
-        """The newest state of this very training that is whole, or None to start clean; a warning says why."""
-        kept = [path for path in (self.newest, self.previous) if path.exists()]
-        for path in kept:
-            then = "trying the one before it" if path != kept[-1] else "starting from the first epoch"
-            state = read_torch(path)
+        """Return the latest undamaged state with the same fingerprint, or None; log a warning for each one skipped."""
+        paths = [path for path in (self.latest, self.previous) if path.exists()]
+        for path in paths:
+            fallback = "trying the previous checkpoint" if path != paths[-1] else "starting from the first epoch"
+            state = read_torch_file(path)
             if state is None:
-                logger.warning(f"{path} is damaged; {then}")
+                logger.warning(f"{path} is damaged; {fallback}")
                 continue
-            differs = _differences(state.get("fingerprint", {}), self.fingerprint)
-            if not differs:
+            differences = _differences(state.get("fingerprint", {}), self.fingerprint)
+            if not differences:
                 return state
-            logger.warning(f"{path} is of another training ({differs}); {then}")
+            logger.warning(f"{path} belongs to a different training ({differences}); {fallback}")
         return None
 
     def save(self, state: State) -> None:
-        """Write a checkpoint, and keep the last one beside it."""
-        if self.newest.exists():
-            os.replace(self.newest, self.previous)
-        files.write_bytes(self.newest, to_bytes({"fingerprint": self.fingerprint, **state}))
-        self.due = time.monotonic() + self.seconds
+        """Write `state` as the latest checkpoint, and keep the one before it as the previous one."""
+        if self.latest.exists():
+            os.replace(self.latest, self.previous)
+        files.write_bytes(self.latest, serialize({"fingerprint": self.fingerprint, **state}))
+        self.next_save = time.monotonic() + self.interval
 
-    def pause(self, state: Callable[[], State]) -> None:
-        """Between two steps: save where that is due; after a signal save, and raise Stopped.
+    def maybe_save(self, state_dict: Callable[[], State]) -> None:
+        """Save if a checkpoint is due; after a signal, save and raise Interrupted. Call it between two batches.
 
-        It reads a clock and a flag; a GPU is waited for only where its state is saved.
+        It costs one look at a clock and a flag: `state_dict`, which waits for the GPU, is called only to save.
         """
-        if self.asked.number is None and time.monotonic() < self.due:
+        if self.stop_request.number is None and time.monotonic() < self.next_save:
             return
-        self.save(state())
-        self.stop_if_asked()
+        self.save(state_dict())
+        self.raise_if_stopped()
 
-    def stop_if_asked(self) -> None:
-        if self.asked.number is not None:
-            raise signals.Interrupted(self.asked.number, "the training up to its last step is saved")
+    def raise_if_stopped(self) -> None:
+        """Raise Interrupted if a signal has asked this process to stop."""
+        if self.stop_request.number is not None:
+            raise signals.Interrupted(self.stop_request.number, "training is saved up to its last step")
 
 
-def _differences(had: dict[str, str], now: dict[str, str]) -> str:
-    """What two fingerprints differ in, such as `epochs 20, now 30`."""
-    names = [name for name in dict.fromkeys([*had, *now]) if had.get(name) != now.get(name)]
-    return ", ".join(f"{name} {had.get(name, 'not there')}, now {now.get(name, 'not there')}" for name in names)
+def _differences(old: dict[str, str], new: dict[str, str]) -> str:
+    """Return how two fingerprints differ, such as `epochs was 20, is now 30`."""
+    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    return ", ".join(f"{key} was {old.get(key, 'not set')}, is now {new.get(key, 'not set')}" for key in keys)
 
 
 @contextmanager
 def fold_lock(folder: Path) -> Iterator[None]:
-    """Hold a fold's folder while it is trained; UserError says who holds it already.
+    """Hold the lock of a fold while it is trained.
 
-    The kernel lets go of a lock when its process ends, however it ends.
+    The operating system releases the lock when the process ends for any reason. Raises UserError if another process
+    holds it, or if the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,9 +99,9 @@ def fold_lock(folder: Path) -> Iterator[None]:
             f"{folder.parent}: {_holder(folder)} is training this fold; wait for it, or stop it, "
             "and run the same command again."
         ) from None
-    except OSError as problem:
-        raise files.disk_full_error(problem, folder) or UserError(
-            f"{folder}: cannot be written ({problem.strerror}); make it writable and run the same command again."
+    except OSError as error:
+        raise files.disk_full_error(error, folder) or UserError(
+            f"{folder}: cannot be written ({error.strerror}); make it writable and run the same command again."
         ) from None
     try:
         files.write_text(folder / "holder.txt", f"process {os.getpid()} on {platform.node()}")
@@ -114,13 +118,13 @@ def _holder(folder: Path) -> str:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove what a finished training has no more use for: `--force` has to train again.
+    """Remove the checkpoints of a finished training, so that `--force` trains again.
 
-    A trainer that outlived the Snakemake that started it leaves its last checkpoint. The next Snakemake was never told
-    that the fold is done and asks for it again; it is then done in no time, and to the same bytes.
+    They are kept if the Snakemake process that started this training has ended. The next Snakemake does not know that
+    the fold is done and runs the job again, which then ends at once and with the same bytes.
     """
-    started_by = os.environ.get("TGS_SALT_SNAKEMAKE")
-    if started_by is not None and not files.is_running(int(started_by)):
-        logger.info("the snakemake that started this training is gone; the next one takes the weights over")
+    snakemake_pid = os.environ.get("TGS_SALT_SNAKEMAKE")
+    if snakemake_pid is not None and not files.is_running(int(snakemake_pid)):
+        logger.info("Keeping the checkpoint: Snakemake has ended, and its next run resumes from it")
         return
     shutil.rmtree(folder, ignore_errors=True)

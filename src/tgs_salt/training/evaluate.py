@@ -1,4 +1,4 @@
-"""How good a network is on the fold's own tiles, as they are: 101 x 101, unflipped, at probability 0.5."""
+"""Evaluation of a network on the held-out tiles: 101 x 101, without TTA, at probability 0.5."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ import torch.nn.functional as F
 from tgs_salt.compute.amp import autocast
 from tgs_salt.inference.predict import quantize_probabilities, to_float
 from tgs_salt.kernels import iou_score
-from tgs_salt.models.tile_model import TileNetwork
+from tgs_salt.models.tile_model import TileModel
 from tgs_salt.training.fold_data import FoldData
 
-BATCH = 64
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
-class Validation:
-    """`score`: the competition's. `loss`: mean log loss a pixel. `accuracy`: share of pixels that are right."""
+class EvaluationResult:
+    """`score`: the competition's; `loss`: mean log loss per pixel; `accuracy`: share of correctly classified pixels."""
 
     score: float
     loss: float
     accuracy: float
 
 
-def validate(network: TileNetwork, data: FoldData, pause: Callable[[], None] = lambda: None) -> Validation:
-    """Judge `network` on the fold's own tiles, on the device where they lie, against their masks.
+def evaluate(network: TileModel, data: FoldData, on_batch: Callable[[], None] = lambda: None) -> EvaluationResult:
+    """Evaluate `network` on the held-out tiles, on the device that holds them.
 
-    `pause` is called after each batch, and may end it by an exception; nothing is changed by then.
+    `on_batch` is called after each batch. It may raise to stop the evaluation, which changes no training state.
     """
     network.eval()
     tiles, depths, masks = data.held_out_images, data.held_out_depths, data.held_out_masks
-    truth = torch.from_numpy(np.ascontiguousarray(masks)).to(tiles.device)
+    targets = torch.from_numpy(np.ascontiguousarray(masks)).to(tiles.device)
     loss = torch.zeros((), device=tiles.device)
-    right = torch.zeros((), device=tiles.device)
-    salt_bytes = []
-    for first in range(0, len(tiles), BATCH):
-        part = slice(first, first + BATCH)
-        mask = truth[part].unsqueeze(1).float()
+    correct = torch.zeros((), device=tiles.device)
+    probabilities = []
+    for start in range(0, len(tiles), BATCH_SIZE):
+        batch = slice(start, start + BATCH_SIZE)
+        target = targets[batch].unsqueeze(1).float()
         with torch.inference_mode(), autocast(tiles.device):
-            logits = network(to_float(tiles[part]), depths[part]).float()
-        loss += F.binary_cross_entropy_with_logits(logits, mask, reduction="sum")
-        right += ((logits > 0) == (mask > 0)).sum()
-        salt_bytes.append(quantize_probabilities(torch.sigmoid(logits), tiles[part]))
-        pause()
-    scores = iou_score.score_bytes(torch.cat(salt_bytes).cpu().numpy(), masks, iou_score.BYTE_HALF)
-    return Validation(float(scores.mean()), float(loss) / truth.numel(), float(right) / truth.numel())
+            logits = network(to_float(tiles[batch]), depths[batch]).float()
+        loss += F.binary_cross_entropy_with_logits(logits, target, reduction="sum")
+        correct += ((logits > 0) == (target > 0)).sum()
+        probabilities.append(quantize_probabilities(torch.sigmoid(logits), tiles[batch]))
+        on_batch()
+    scores = iou_score.score_bytes(torch.cat(probabilities).cpu().numpy(), masks, iou_score.BYTE_HALF)
+    pixels = targets.numel()
+    return EvaluationResult(float(scores.mean()), float(loss) / pixels, float(correct) / pixels)

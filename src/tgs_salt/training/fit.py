@@ -1,11 +1,11 @@
-"""`train`: one model on one fold, from the first epoch to the last. Read it top to bottom.
+"""`train`: train one model on one fold, from the first epoch to the last.
 
     python -m tgs_salt train --model unet --fold 0 --settings '{"model": {...}}' --images ... --output .../model.pt
 
-Everything an epoch needs lies on the device as uint8; random numbers are drawn for an epoch at once, from the seed,
-the fold, the epoch and the weights that a stage starts from. So an epoch can be repeated, and a training that was
-killed ends with the same bytes on a CPU, also when it goes on from the middle of an epoch: what dropout has drawn by
-then is part of a checkpoint.
+All data of an epoch is on the device as uint8. Random numbers are drawn for a whole epoch at once. Their seed depends
+on the setting `seed`, the fold, the epoch and the weights that a stage starts from, so an epoch can be repeated. On a
+CPU, a killed and resumed training ends with the same bytes, even if it was killed within an epoch. For that,
+checkpoints hold the state of the random number generators, which dropout advances.
 """
 
 from __future__ import annotations
@@ -24,17 +24,23 @@ from torch import Tensor, nn
 from tgs_salt import __version__, files, signals
 from tgs_salt.compute.amp import amp_dtype, autocast, grad_scaler
 from tgs_salt.compute.device import peak_memory_mb, synchronize, use_device
-from tgs_salt.compute.oom import job_memory
+from tgs_salt.compute.oom import explain_job_oom
 from tgs_salt.errors import UserError
 from tgs_salt.inference.predict import to_float
 from tgs_salt.log import ProgressReporter, log_and_echo, logger, progress
 from tgs_salt.models.model_file import TRAINING_VERSION, load_weights, save_model
-from tgs_salt.models.tile_model import TileNetwork, build, disable_inplace_activations, try_step, use_cpu_kernels
+from tgs_salt.models.tile_model import (
+    TileModel,
+    build_model,
+    check_trainable,
+    disable_inplace_activations,
+    use_cpu_kernels,
+)
 from tgs_salt.provenance import rule_digest
 from tgs_salt.settings import Model
 from tgs_salt.training import augmentation
 from tgs_salt.training.checkpoints import CheckpointManager, fold_lock, remove_checkpoints
-from tgs_salt.training.evaluate import validate
+from tgs_salt.training.evaluate import evaluate
 from tgs_salt.training.fold_data import FoldData, Teacher, read_fold
 from tgs_salt.training.history import History
 from tgs_salt.training.losses import build_loss
@@ -45,8 +51,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """Files that a fold is trained from."""
+class TrainingInputs:
+    """The input files of one training."""
 
     images: Path
     masks: Path
@@ -57,198 +63,205 @@ class Inputs:
 
 
 def train(
-    name: str, fold: int, settings: Model, inputs: Inputs, output: Path, *,
-    gpus: str, slots: int = 1, minutes: float = 10,
+    name: str, fold: int, settings: Model, inputs: TrainingInputs, output: Path, *,
+    gpus: str, jobs_per_gpu: int = 1, checkpoint_minutes: float = 10,
 ) -> None:  # fmt: skip
-    """Train model `name` on all folds but `fold`; write model.pt (`output`), history.csv and timing.json beside it.
+    """Train model `name` on all folds but `fold`; write model.pt (`output`), history.csv and timing.json.
 
-    Goes on from `checkpoints/` beside the output where a training with the same settings and data was killed or stopped.
-    There is a checkpoint after each epoch and after `minutes` in one. Raises UserError if another process trains this
-    fold, the loss is no number or memory runs out, and Stopped, after a checkpoint, on Ctrl-C and SIGTERM.
+    Resumes from `checkpoints/` in the folder of `output` if they have the same settings and data. Checkpoints are saved
+    after each epoch, and every `checkpoint_minutes` within one.
+
+    Raises:
+        UserError: Another process trains this fold, the loss is not finite, or memory runs out.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint is saved first.
     """
-    resume = output.parent / "checkpoints"
-    with fold_lock(resume), use_device(gpus, slots) as device:
+    checkpoint_dir = output.parent / "checkpoints"
+    with fold_lock(checkpoint_dir), use_device(gpus, jobs_per_gpu) as device:
         torch.set_num_threads(settings.threads)
-        with job_memory(f"lower models.{name}.batch_size (now {settings.batch_size})"):
-            files_of_fold = (inputs.images, inputs.masks, inputs.tiles, inputs.folds)
-            data = read_fold(*files_of_fold, fold, settings, inputs.teacher, device)
+        with explain_job_oom(f"lower models.{name}.batch_size (now {settings.batch_size})"):
+            paths = (inputs.images, inputs.masks, inputs.tiles, inputs.folds)
+            data = read_fold(*paths, fold, settings, inputs.teacher, device)
             trainer = Trainer(name, fold, settings, data, device, inputs.init_from)
-            with signals.defer_signals() as asked:
-                trainer.run(CheckpointManager(resume, trainer.fingerprint, minutes, asked))
-        files.write_text(output.with_name("history.csv"), trainer.history.text)
+            with signals.defer_signals() as stop_request:
+                trainer.run(CheckpointManager(checkpoint_dir, trainer.fingerprint, checkpoint_minutes, stop_request))
+        files.write_text(output.with_name("history.csv"), trainer.history.to_csv())
         files.write_json(output.with_name("timing.json"), trainer.timing())
-        save_model(output, trainer.kept, settings, data.images.shape[-1], fold, data.fold_hash)
-        remove_checkpoints(resume)
+        save_model(output, trainer.final_state, settings, data.images.shape[-1], fold, data.fold_hash)
+        remove_checkpoints(checkpoint_dir)
 
 
-def _compiled(network: nn.Module) -> nn.Module:
-    """Beside the network, with the same tensors: its weights keep their names.
+def _compile(network: nn.Module) -> nn.Module:
+    """Return a compiled module that shares the parameters of `network`, whose state dict keeps its names.
 
-    One graph for a batch and one for the epoch's last, which may be shorter: the graph for any size that torch would
-    make of both is slower, and a training that goes on after a stop would meet it later.
+    It has one graph for full batches and one for the last, shorter batch. With dynamic shapes, torch would build a
+    slower graph for both, and a resumed training would switch to it at another step.
     """
     return torch.compile(network, dynamic=False)  # type: ignore[return-value]
 
 
-def _check_last_batch(name: str, settings: Model, network: TileNetwork, count: int) -> None:
-    """Batch norm learns nothing from one value, which is what the deepest features of a tile may be."""
-    alone = settings.batch_size == 1 or count % settings.batch_size == 1
-    if alone and settings.architecture == "unet" and network.input_size == settings.multiple:
+def _check_last_batch(name: str, settings: Model, network: TileModel, count: int) -> None:
+    """Raise UserError if batch norm would get a single value per channel from a batch of one tile."""
+    single = settings.batch_size == 1 or count % settings.batch_size == 1
+    if single and settings.architecture == "unet" and network.input_size == settings.size_divisor:
         raise UserError(
-            f"models.{name}.batch_size: {count:,} tiles in batches of {settings.batch_size} leave a batch of one, too "
-            f"little for an input of {network.input_size} pixels; choose another batch_size, or a larger input_size."
+            f"models.{name}.batch_size: {count:,} tiles in batches of {settings.batch_size} leave a batch of one tile, "
+            f"too few for batch norm at an input of {network.input_size} pixels; "
+            "choose another batch_size, or a larger input_size."
         )
 
 
-def _named(name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Call `function`; its error names the key of model `name` instead of `models.*`."""
+def _with_model_name(name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call `function`, and replace `models.*` in the message of its UserError by the key of model `name`."""
     try:
         return function(*args, **kwargs)
-    except UserError as problem:
-        raise UserError(str(problem).replace("models.*", f"models.{name}")) from None
+    except UserError as error:
+        raise UserError(str(error).replace("models.*", f"models.{name}")) from None
 
 
-def _no_pause() -> None:
+def _do_nothing() -> None:
     pass
 
 
 class Trainer:
-    """The state of one training, and the loop over it."""
+    """The state and the loop of one training."""
 
     def __init__(
         self, name: str, fold: int, settings: Model, data: FoldData, device: torch.device, init_from: Path | None
     ) -> None:
         self.name, self.fold, self.settings, self.data, self.device = name, fold, settings, data, device
-        self.origin = "none"
+        self.init_digest = "none"
         torch.manual_seed(self._seed(0, "weights"))
-        network = _named(name, build, settings, data.images.shape[-1], fetch=init_from is None)
+        network = _with_model_name(name, build_model, settings, data.images.shape[-1], pretrained=init_from is None)
         if init_from is not None:
             load_weights(init_from, network, data.fold_hash)
-            # A stage draws other random numbers than the one that it starts from. They depend on that one's weights
-            # alone, so that names, versions and code can change without changing the stages that follow.
-            self.origin = files.digest(*(tensor.numpy() for tensor in network.state_dict().values()))[:16]
+            # A stage draws other random numbers than the stage it starts from. They depend on the weights of that stage
+            # alone, so changes of names, versions or code do not change the stages that follow.
+            self.init_digest = files.digest(*(tensor.numpy() for tensor in network.state_dict().values()))[:16]
         _check_last_batch(name, settings, network, len(data.images))
         disable_inplace_activations(network)
         if device.type == "cpu":
             use_cpu_kernels(network)
         self.network = network.to(device)
-        self.loss = build_loss(settings.loss)
+        self.loss_fn = build_loss(settings.loss)
         if settings.architecture == "unet":
-            _named(name, try_step, self.network, settings.encoder, self.loss)
-        self.forward: nn.Module = _compiled(self.network) if settings.compile else self.network
-        self.average = WeightAverager(self.network, settings)
+            _with_model_name(name, check_trainable, self.network, settings.encoder, self.loss_fn)
+        self.forward: nn.Module = _compile(self.network) if settings.compile else self.network
+        self.averager = WeightAverager(self.network, settings)
         self.steps_per_epoch = math.ceil(len(data.images) / settings.batch_size)
         self.optimizer = build_optimizer(self.network, settings)
         self.scheduler = build_scheduler(self.optimizer, settings, self.steps_per_epoch * settings.epochs)
-        self.scaler = grad_scaler(device)
+        self.grad_scaler = grad_scaler(device)
         self.history = History()
-        self.chosen: dict[str, Tensor] | None = None
-        self.step, self.rate, self.total = 0, 0.0, torch.zeros((), device=device)  # of the running epoch
-        self.random: list[Tensor] = []
-        self.shown = ProgressReporter(self.title, 0, None, lines=False)
+        self.best_state: dict[str, Tensor] | None = None
+        # Of the current epoch: finished steps, learning rate at the start, sum of the tiles' losses.
+        self.step, self.lr, self.loss_sum = 0, 0.0, torch.zeros((), device=device)
+        self.rng_state: list[Tensor] = []  # at the end of the epoch's last step
+        self.progress = ProgressReporter(self.title, 0, None, lines=False)
         self.seconds = 0.0
-        self.began = time.monotonic()
+        self.started_at = time.monotonic()
         self.fingerprint = self._fingerprint()
 
     def run(self, checkpoints: CheckpointManager) -> None:
-        """All steps that are left, with a checkpoint after each epoch and whenever one is due."""
+        """Run all remaining steps, with a checkpoint after each epoch and whenever one is due."""
         state = checkpoints.load()
         if state is not None:
-            self._restore(state)
-            within = f", step {self.step} of {self.steps_per_epoch} of the next" if self.step else ""
-            log_and_echo(f"{self.title}: going on after epoch {len(self.history)} of {self.settings.epochs}{within}")
-            del state  # a second copy of all tensors
+            self.load_state_dict(state)
+            within = f", step {self.step} of {self.steps_per_epoch} of the next epoch" if self.step else ""
+            log_and_echo(f"{self.title}: resuming after epoch {len(self.history)} of {self.settings.epochs}{within}")
+            del state  # free the second copy of all tensors
         logger.info(
             f"{self.title}: {len(self.data.images):,} tiles, {self.settings.epochs} epochs of {self.steps_per_epoch} "
             f"steps on {self.device}"
         )
         count, size = len(self.data.images), self.settings.batch_size
         done = len(self.history) * count + min(self.step * size, count)
-        with progress(self.title, self.settings.epochs * count, done, lines=False) as self.shown:
-            self._run(checkpoints)
+        with progress(self.title, self.settings.epochs * count, done, lines=False) as self.progress:
+            self._train_epochs(checkpoints)
 
-    def _run(self, checkpoints: CheckpointManager) -> None:
-        pause = partial(checkpoints.pause, self._state)
-        self.began = time.monotonic()
+    def _train_epochs(self, checkpoints: CheckpointManager) -> None:
+        on_batch = partial(checkpoints.maybe_save, self.state_dict)
+        patience = self.settings.early_stopping_patience
+        self.started_at = time.monotonic()
         for epoch in range(len(self.history) + 1, self.settings.epochs + 1):
-            if self.history.stalled(self.settings.early_stopping_patience):
-                log_and_echo(
-                    f"{self.title}: stopped, {self.settings.early_stopping_patience} epochs without a lower validation loss"
-                )
+            if self.history.should_stop(patience):
+                log_and_echo(f"{self.title}: stopped early, {patience} epochs without a lower validation loss")
                 break
-            loss = self.epoch(epoch, pause)
+            loss = self.train_epoch(epoch, on_batch)
             self._check_finite(loss, epoch)
-            self.average.after_epoch(epoch, self._batches(pause))
-            reached = validate(self.average.best, self.data, pause)
-            self._check_finite(reached.loss, epoch)  # the last step's harm is in no training loss
+            self.averager.after_epoch(epoch, self._training_batches(on_batch))
+            result = evaluate(self.averager.eval_network, self.data, on_batch)
+            self._check_finite(result.loss, epoch)  # the training loss does not show the effect of the last step
             if self.settings.lr_scheduler == "plateau":
-                self.scheduler.step(reached.loss)  # type: ignore[arg-type]
-            self.history.add(self.rate, loss, reached)
+                self.scheduler.step(result.loss)  # type: ignore[arg-type]
+            self.history.add(self.lr, loss, result)
             if self.history.last_is_best(self.settings.keep_weights):
-                # A copy: state_dict() hands out the tensors that training goes on to change.
-                self.chosen = {key: tensor.clone() for key, tensor in self.average.best.state_dict().items()}
+                # Clone, because state_dict() returns the tensors that training goes on to change.
+                state = self.averager.eval_network.state_dict()
+                self.best_state = {key: tensor.clone() for key, tensor in state.items()}
             self.step = 0
-            self._count_time()
-            self._announce()
-            checkpoints.save(self._state())
-            files.write_text(checkpoints.newest.with_name("history.csv"), self.history.text)
-            checkpoints.stop_if_asked()
+            self._update_seconds()
+            self._log_epoch()
+            checkpoints.save(self.state_dict())
+            files.write_text(checkpoints.latest.with_name("history.csv"), self.history.to_csv())
+            checkpoints.raise_if_stopped()
 
-    def epoch(self, epoch: int, pause: Callable[[], None] = _no_pause) -> float:
-        """One pass over the tiles in random order; nothing waits for the device until the end. Mean loss a tile.
+    def train_epoch(self, epoch: int, on_batch: Callable[[], None] = _do_nothing) -> float:
+        """Train on all tiles once, in random order, and return the mean loss per tile.
 
-        Begins at `self.step`, which is 0 unless the training was stopped in this epoch; calls `pause` between steps.
+        Starts at `self.step`, which is 0 unless training was interrupted within this epoch. Calls `on_batch` after each
+        step. Does not wait for the device before the end.
         """
         generator = torch.Generator().manual_seed(self._seed(epoch, "tiles"))
         if self.step == 0:
             torch.manual_seed(self._seed(epoch, "dropout"))
-            self.rate = self.optimizer.param_groups[-1]["lr"]
-            self.total = torch.zeros((), device=self.device)
+            self.lr = self.optimizer.param_groups[-1]["lr"]
+            self.loss_sum = torch.zeros((), device=self.device)
         count, size = len(self.data.images), self.settings.batch_size
         order = torch.randperm(count, generator=generator).to(self.device)
         side = self.data.images.shape[-1]
-        changes = augmentation.sample_augmentations(count, side, self.settings.augment, generator).to(self.device)
+        params = augmentation.sample_augmentations(count, side, self.settings.augment, generator).to(self.device)
         self.network.train()
         for step in range(self.step, self.steps_per_epoch):
             rows = order[step * size : (step + 1) * size]
             pixels = to_float(self.data.images.index_select(0, rows))
             targets = to_float(self.data.targets.index_select(0, rows))
-            pixels, targets = changes.apply(pixels, targets, rows)
+            pixels, targets = params.apply(pixels, targets, rows)
             with autocast(self.device):
                 outputs = self.forward(pixels, self.data.depths.index_select(0, rows))
-            loss = self.loss(outputs, targets)
+            loss = self.loss_fn(outputs, targets)
             self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            self.grad_scaler.scale(loss).backward()
+            self.grad_scaler.step(self.optimizer)
+            self.grad_scaler.update()
             if self.settings.lr_scheduler != "plateau":
                 self.scheduler.step()
-            self.average.after_step()
-            self.total += loss.detach() * len(rows)
+            self.averager.after_step()
+            self.loss_sum += loss.detach() * len(rows)
             self.step = step + 1
-            self.shown.advance(len(rows))
+            self.progress.advance(len(rows))
             if self.step == self.steps_per_epoch:
-                # Measuring statistics draws dropout as well, and is done anew if the training stops after this.
-                self.random = self._random()
-            pause()
+                # SWA's batch-norm pass also draws dropout, and is repeated if training is interrupted after this step.
+                self.rng_state = self._get_rng_state()
+            on_batch()
         synchronize(self.device)
-        return float(self.total) / count
+        return float(self.loss_sum) / count
 
-    def _batches(self, pause: Callable[[], None]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pixels and depths of the learning tiles as they are."""
-        for first in range(0, len(self.data.images), self.settings.batch_size):
-            part = slice(first, first + self.settings.batch_size)
-            yield to_float(self.data.images[part]), self.data.depths[part]
-            pause()
+    def _training_batches(self, on_batch: Callable[[], None]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield pixels and depths of the training tiles, without augmentation."""
+        for start in range(0, len(self.data.images), self.settings.batch_size):
+            batch = slice(start, start + self.settings.batch_size)
+            yield to_float(self.data.images[batch]), self.data.depths[batch]
+            on_batch()
 
     @property
     def title(self) -> str:
+        """Model and fold, for log lines."""
         return f"{self.name} fold {self.fold}"
 
     @property
-    def kept(self) -> dict[str, Tensor]:
-        """The weights that count: averaged, after the last epoch or after the best."""
-        return self.chosen if self.chosen is not None else self.average.best.state_dict()
+    def final_state(self) -> dict[str, Tensor]:
+        """The (averaged) weights of the last or of the best epoch, by the setting `keep_weights`."""
+        return self.best_state if self.best_state is not None else self.averager.eval_network.state_dict()
 
     def _check_finite(self, loss: float, epoch: int) -> None:
         if not math.isfinite(loss):
@@ -257,22 +270,22 @@ class Trainer:
                 f"lower models.{self.name}.learning_rate (now {self.settings.learning_rate:g})."
             )
 
-    def _seed(self, epoch: int, what: str) -> int:
-        """One seed out of all that random numbers may depend on; stable across versions of Python."""
-        return int(files.digest(f"{self.settings.seed} {self.fold} {self.origin} {epoch} {what}")[:15], 16)
+    def _seed(self, epoch: int, purpose: str) -> int:
+        """Return a seed derived from all that random numbers may depend on; the same for every version of Python."""
+        return int(files.digest(f"{self.settings.seed} {self.fold} {self.init_digest} {epoch} {purpose}")[:15], 16)
 
-    def _announce(self) -> None:
+    def _log_epoch(self) -> None:
         row = self.history.last
         seconds = self.seconds / len(self.history)
         log_and_echo(
             f"{self.title}: epoch {len(self.history)}/{self.settings.epochs}, loss {row['loss']:.4f}, "
             f"score {row['score']:.4f}, {len(self.data.images) / seconds:,.0f} tiles/s, "
-            f"{_clock(seconds * (self.settings.epochs - len(self.history)))} left"
+            f"{_format_duration(seconds * (self.settings.epochs - len(self.history)))} left"
         )
-        self.shown.name(f"{self.title}, loss {row['loss']:.4f}, score {row['score']:.4f}")
+        self.progress.set_description(f"{self.title}, loss {row['loss']:.4f}, score {row['score']:.4f}")
 
     def timing(self) -> dict[str, Any]:
-        """Figures that differ from run to run, for timing.json."""
+        """Return the content of timing.json, which differs from run to run."""
         epochs = max(len(self.history), 1)
         return {
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
@@ -280,59 +293,65 @@ class Trainer:
             "seconds": round(self.seconds, 1),
             "tiles_per_second": round(len(self.data.images) * epochs / max(self.seconds, 1e-9), 1),
             "peak_memory_mb": round(peak_memory_mb(self.device), 1),
-            # For who looks on without torch: `status` tells which folds older code has trained.
+            # `status` lists folds trained by an older version, and does not import torch to read model.pt.
             "version": __version__,
             "code": rule_digest("train"),
         }
 
-    def _count_time(self) -> None:
-        """Add the time since the last call, or since the epoch began, to the training's."""
+    def _update_seconds(self) -> None:
+        """Add the time since the last call, or since the first epoch started, to `seconds`."""
         now = time.monotonic()
-        self.seconds, self.began = self.seconds + now - self.began, now
+        self.seconds, self.started_at = self.seconds + now - self.started_at, now
 
     def _fingerprint(self) -> dict[str, str]:
-        """All that the numbers of this training depend on: a checkpoint with other values is of another training."""
+        """Return all that the result depends on; a checkpoint with other values belongs to a different training."""
         settings = self.settings.model_dump(mode="json", exclude={"extends", "init_from", "teacher"})
-        floats, weights = amp_dtype(self.device), Path(self.settings.encoder_weights)
+        dtype, encoder_weights = amp_dtype(self.device), Path(self.settings.encoder_weights)
+        if encoder_weights.is_file():
+            settings["encoder_weights file"] = files.digest(encoder_weights.read_bytes())[:16]
+        device = f"{self.device.type} {dtype}" if dtype else self.device.type
         return {
             **{key: str(value) for key, value in settings.items()},
-            "fold": str(self.fold), "tiles of the fold": self.data.fold_hash, "data": self.data.data_hash,
-            "weights of init_from": self.origin,
-            **({"weights in the file": files.digest(weights.read_bytes())[:16]} if weights.is_file() else {}),
-            "code": f"recipe {TRAINING_VERSION}, torch {torch.__version__}, {self.device.type}{f' {floats}' if floats else ''}",
-        }  # fmt: skip
+            "fold": str(self.fold),
+            "held-out tiles": self.data.fold_hash,
+            "data": self.data.data_hash,
+            "init_from weights": self.init_digest,
+            "training code": f"version {TRAINING_VERSION}, torch {torch.__version__}, {device}",
+        }
 
-    def _state(self) -> dict[str, Any]:
-        self._count_time()
-        random = self.random if self.step == self.steps_per_epoch else self._random()
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs."""
+        self._update_seconds()
+        rng_state = self.rng_state if self.step == self.steps_per_epoch else self._get_rng_state()
         return {
-            "network": self.network.state_dict(), "average": self.average.state_dict(),
+            "network": self.network.state_dict(), "averager": self.averager.state_dict(),
             "optimizer": self.optimizer.state_dict(), "lr_scheduler": self.scheduler.state_dict(),
-            "scaler": self.scaler.state_dict(), "history": self.history.rows, "chosen": self.chosen,
-            "step": self.step, "rate": self.rate, "total": self.total, "seconds": self.seconds,
-            "random": random,
+            "grad_scaler": self.grad_scaler.state_dict(), "history": self.history.rows, "best_state": self.best_state,
+            "step": self.step, "lr": self.lr, "loss_sum": self.loss_sum, "seconds": self.seconds,
+            "rng_state": rng_state,
         }  # fmt: skip
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the result of `state_dict`, the states of the random number generators included."""
         self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
+        self.averager.load_state_dict(state["averager"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["lr_scheduler"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.history, self.chosen, self.seconds = History(state["history"]), state["chosen"], state["seconds"]
-        self.step, self.rate, self.total = state["step"], state["rate"], state["total"].to(self.device)
-        self.random = state["random"]
-        torch.set_rng_state(self.random[0])
+        self.grad_scaler.load_state_dict(state["grad_scaler"])
+        self.history, self.best_state, self.seconds = History(state["history"]), state["best_state"], state["seconds"]
+        self.step, self.lr, self.loss_sum = state["step"], state["lr"], state["loss_sum"].to(self.device)
+        self.rng_state = state["rng_state"]
+        torch.set_rng_state(self.rng_state[0])
         if self.device.type == "cuda":
-            torch.cuda.set_rng_state(self.random[1], self.device)
+            torch.cuda.set_rng_state(self.rng_state[1], self.device)
 
-    def _random(self) -> list[Tensor]:
-        """The states of the random numbers, of the CPU and of the GPU that trains."""
+    def _get_rng_state(self) -> list[Tensor]:
+        """Return the random number generator states of the CPU and, if training on a GPU, of the GPU."""
         on_gpu = self.device.type == "cuda"
         return [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.device)] if on_gpu else [])]
 
 
-def _clock(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,4 +1,4 @@
-"""What a fold learns from: tiles and targets as uint8, resident on the device that trains."""
+"""The training data of one fold: tiles and targets as uint8, resident on the training device."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tgs_salt.kernels.iou_score import BYTE_HALF
 from tgs_salt.log import logger
 from tgs_salt.settings import Model
 
-UNSURE = (51, 205)  # bytes of probabilities 0.2 and 0.8
+UNCERTAIN = (51, 205)  # probabilities 0.2 (included) and 0.8 (excluded) as bytes
 
 
 @dataclass
 class Teacher:
-    """Same-fold predictions of the model that teaches, and the test tiles that they are of."""
+    """The teacher's predictions of the same fold, and the test tiles that they belong to."""
 
     oof: Path
     test: Path
@@ -31,8 +31,11 @@ class Teacher:
 
 @dataclass
 class FoldData:
-    """Learning tiles, (n, side, side) uint8 images and targets (255 is salt), and the fold's own with their 0/1 masks.
-    Depths are (n,) float32, as in tiles.csv. Tensors lie on the device that trains."""
+    """Training tiles and held-out tiles of one fold; tensors are on the training device.
+
+    Images are (n, side, side) uint8, targets (n, side, side) uint8 with salt = 255, depths (n,) float32 as in
+    tiles.csv. `held_out_masks` is (n, side, side) uint8 of 0 and 1.
+    """
 
     images: Tensor
     targets: Tensor
@@ -48,58 +51,63 @@ def read_fold(
     images: Path, masks: Path, tiles: Path, folds: Path, fold: int, settings: Model, teacher: Teacher | None,
     device: torch.device,
 ) -> FoldData:  # fmt: skip
-    """Read the data of one fold. A teacher adds the test tiles and the fold's own tiles with its predictions of them,
-    never with their labels.
+    """Read the data of one fold.
 
-    Raises UserError if a file is missing or does not fit the others, or if no tile is in the fold.
+    A teacher adds test tiles and held-out tiles with its predictions as targets. The labels of held-out tiles are
+    never used for training. Raises UserError if a file is missing or does not match the others, or if the fold holds
+    none or all of the tiles.
     """
-    train = read_tiles(tiles, "train")
-    fold_of = read_folds(folds, train["id"])
-    own = fold_of == fold
-    if not own.any() or own.all():
-        raise UserError(f"{folds}: fold {fold} holds {int(own.sum())} of {len(own)} tiles; choose another fold.")
-    pictures = files.read_array(images, (len(train), None, None))
-    truth = read_masks(masks, pictures.shape)
-    held_out_images, held_out_masks = np.asarray(pictures[own]), np.asarray(truth[own])
+    table = read_tiles(tiles, "train")
+    fold_of_tile = read_folds(folds, table["id"])
+    held_out = fold_of_tile == fold
+    if not held_out.any() or held_out.all():
+        raise UserError(
+            f"{folds}: fold {fold} contains {int(held_out.sum())} of {len(held_out)} tiles; choose another fold."
+        )
+    all_images = files.read_array(images, (len(table), None, None))
+    all_masks = read_masks(masks, all_images.shape)
+    held_out_images, held_out_masks = np.asarray(all_images[held_out]), np.asarray(all_masks[held_out])
+    all_depths = table["depth"].to_numpy(np.float32)
+    held_out_depths = all_depths[held_out]
 
-    depths = train["depth"].to_numpy(np.float32)
-
-    learn_images, learn_targets, learn_depths = pictures[~own], truth[~own] * np.uint8(255), depths[~own]
+    train_images, train_targets = all_images[~held_out], all_masks[~held_out] * np.uint8(255)
+    train_depths = all_depths[~held_out]
     if teacher is not None:
-        test_pictures = files.read_array(teacher.test_images, (None, *pictures.shape[1:]))
-        more_images = np.concatenate([held_out_images, test_pictures])
-        said = [
+        test_images = files.read_array(teacher.test_images, (None, *all_images.shape[1:]))
+        candidates = np.concatenate([held_out_images, test_images])
+        predictions = [
             files.read_array(teacher.oof, held_out_images.shape),
-            files.read_array(teacher.test, test_pictures.shape),
+            files.read_array(teacher.test, test_images.shape),
         ]
-        taught, lessons = select_pseudo_labels(np.concatenate(said), settings)
-        logger.info(f"the teacher teaches {len(lessons):,} of {len(taught):,} tiles")
-        learn_images = np.concatenate([learn_images, more_images[taught]])
-        learn_targets = np.concatenate([learn_targets, lessons])
+        selected, labels = select_pseudo_labels(np.concatenate(predictions), settings)
+        logger.info(f"pseudo-labels: {len(labels):,} of {len(selected):,} tiles selected")
+        train_images = np.concatenate([train_images, candidates[selected]])
+        train_targets = np.concatenate([train_targets, labels])
         test_depths = read_tiles(tiles, "test")["depth"].to_numpy(np.float32)
-        learn_depths = np.concatenate([learn_depths, np.concatenate([depths[own], test_depths])[taught]])
-    # The held-out tiles are in it for the scores in the history.
-    all_data = (learn_images, learn_targets, learn_depths, held_out_images, held_out_masks, depths[own])
+        train_depths = np.concatenate([train_depths, np.concatenate([held_out_depths, test_depths])[selected]])
+    # The held-out tiles are included because the metrics in the history depend on them.
+    arrays = (train_images, train_targets, train_depths, held_out_images, held_out_masks, held_out_depths)
     return FoldData(
-        images=torch.from_numpy(learn_images).to(device),
-        targets=torch.from_numpy(learn_targets).to(device),
-        depths=torch.from_numpy(learn_depths).to(device),
+        images=torch.from_numpy(train_images).to(device),
+        targets=torch.from_numpy(train_targets).to(device),
+        depths=torch.from_numpy(train_depths).to(device),
         held_out_images=torch.from_numpy(held_out_images).to(device),
-        held_out_depths=torch.from_numpy(depths[own]).to(device),
+        held_out_depths=torch.from_numpy(held_out_depths).to(device),
         held_out_masks=held_out_masks,
-        fold_hash=files.digest("\n".join(train["id"][own]))[:16],
-        data_hash=files.digest(*all_data)[:16],
+        fold_hash=files.digest("\n".join(table["id"][held_out]))[:16],
+        data_hash=files.digest(*arrays)[:16],
     )
 
 
-def select_pseudo_labels(said: np.ndarray, settings: Model) -> tuple[np.ndarray, np.ndarray]:
-    """Which of a teacher's tiles, (n, side, side) probability bytes, are learnt, (n,) bool, and as what targets.
+def select_pseudo_labels(predictions: np.ndarray, settings: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Select the tiles with enough confident pixels from the teacher's (n, side, side) uint8 probabilities.
 
-    A pixel is sure below probability 0.2 and from 0.8 on (the rule of the competition's winners).
+    Return the selection, (n,) bool, and the targets of the selected tiles, (m, side, side) uint8. A pixel is confident
+    below probability 0.2 and from 0.8 on, the rule of the competition's winners.
     """
-    sure = ((said < UNSURE[0]) | (said >= UNSURE[1])).mean(axis=(1, 2))
-    taught = sure >= settings.pseudo_label_min_confidence
-    lessons = said[taught]
-    return taught, np.where(
-        lessons >= BYTE_HALF, np.uint8(255), np.uint8(0)
-    ) if settings.pseudo_labels == "hard" else lessons
+    confident = ((predictions < UNCERTAIN[0]) | (predictions >= UNCERTAIN[1])).mean(axis=(1, 2))
+    selected = confident >= settings.pseudo_label_min_confidence
+    labels = predictions[selected]
+    if settings.pseudo_labels == "hard":
+        labels = np.where(labels >= BYTE_HALF, np.uint8(255), np.uint8(0))
+    return selected, labels

@@ -1,17 +1,17 @@
-"""What each epoch of a training came to: a row of history.csv, and what is decided by looking at the rows."""
+"""The metrics of each epoch, one row of history.csv, and the decisions that depend on them."""
 
 from __future__ import annotations
 
 import csv
 import io
 
-from tgs_salt.training.evaluate import Validation
+from tgs_salt.training.evaluate import EvaluationResult
 
 Row = dict[str, float]
 
 
 class History:
-    """The rows so far, first epoch first. A training that goes on from a checkpoint begins with those in it."""
+    """The rows so far, first epoch first; a resumed training starts with those of its checkpoint."""
 
     def __init__(self, rows: list[Row] | None = None) -> None:
         self.rows = rows or []
@@ -21,32 +21,32 @@ class History:
 
     @property
     def last(self) -> Row:
+        """The row of the last epoch."""
         return self.rows[-1]
 
-    def add(self, rate: float, loss: float, reached: Validation) -> None:
-        """Note an epoch: its learning rate at the start, its mean loss a tile, and what it reached on the fold."""
+    def add(self, lr: float, loss: float, result: EvaluationResult) -> None:
+        """Append an epoch: its learning rate at the start, its mean training loss per tile, its held-out metrics."""
         row = {
-            "epoch": len(self.rows) + 1, "learning_rate": rate, "loss": loss,
-            "score": reached.score, "validation_loss": reached.loss, "accuracy": reached.accuracy,
+            "epoch": len(self.rows) + 1, "learning_rate": lr, "loss": loss,
+            "score": result.score, "validation_loss": result.loss, "accuracy": result.accuracy,
         }  # fmt: skip
         self.rows.append(row)
 
-    def last_is_best(self, keep: str) -> bool:
-        """Whether no epoch before was better, by the setting `keep`; of equals the later one counts."""
-        if keep == "best_score":
+    def last_is_best(self, keep_weights: str) -> bool:
+        """Return whether the last epoch is the best one by the setting `keep_weights`; a tie counts as best."""
+        if keep_weights == "best_score":
             return self.last["score"] >= max(row["score"] for row in self.rows)
-        if keep == "best_loss":
+        if keep_weights == "best_loss":
             return self.last["validation_loss"] <= min(row["validation_loss"] for row in self.rows)
         return False
 
-    def stalled(self, patience: int | None) -> bool:
-        """Whether `patience` epochs have passed without a lower validation loss; None: never."""
+    def should_stop(self, patience: int | None) -> bool:
+        """Return whether the last `patience` epochs brought no lower validation loss; False if it is None."""
         losses = [row["validation_loss"] for row in self.rows]
         return bool(losses and patience and len(losses) - 1 - losses.index(min(losses)) >= patience)
 
-    @property
-    def text(self) -> str:
-        """history.csv."""
+    def to_csv(self) -> str:
+        """Return the text of history.csv."""
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()

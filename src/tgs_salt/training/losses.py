@@ -1,4 +1,4 @@
-"""Losses on logits (n, 1, h, w) and targets in 0..1 of the same shape; a model's loss is a weighted sum of them."""
+"""Losses of logits and targets in 0..1, both (n, 1, h, w); the loss of a model is a weighted sum of them."""
 
 from __future__ import annotations
 
@@ -13,66 +13,70 @@ from tgs_salt.settings import parse_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-# Weights of what a network says beside its pixels; the competition's 9th team had these.
-LEVEL, EMPTY = 0.1, 0.05
+# Weights of the auxiliary outputs, as in the competition's 9th place solution.
+DEEP_SUPERVISION_WEIGHT, EMPTY_HEAD_WEIGHT = 0.1, 0.05
 
 
 def dice(logits: Tensor, targets: Tensor, smooth: float = 1.0) -> Tensor:
-    """One less the soft Dice coefficient of each tile, averaged (Milletari et al. 2016, V-Net).
+    """Return one minus the soft Dice coefficient of each tile, averaged (Milletari et al. 2016, V-Net).
 
-    Tile by tile, as the competition scores; `smooth` lets an empty tile with an empty prediction lose nothing.
+    It is computed per tile, as the competition's score is. With `smooth`, an empty prediction of an empty tile has a
+    loss of zero.
     """
-    salt = torch.sigmoid(logits).flatten(1)
+    probabilities = torch.sigmoid(logits).flatten(1)
     targets = targets.flatten(1)
-    overlap = (salt * targets).sum(1)
-    return (1 - (2 * overlap + smooth) / (salt.sum(1) + targets.sum(1) + smooth)).mean()
+    intersection = (probabilities * targets).sum(1)
+    return (1 - (2 * intersection + smooth) / (probabilities.sum(1) + targets.sum(1) + smooth)).mean()
 
 
 def focal(logits: Tensor, targets: Tensor) -> Tensor:
-    """Focal loss with gamma 2 and no alpha, averaged over pixels (Lin et al. 2017).
+    """Return the focal loss with gamma 2 and without alpha, averaged over pixels (Lin et al. 2017).
 
-    The factor is the squared distance to the target (Li et al. 2020, quality focal loss): for hard targets the same,
-    for soft ones least where the probability is the target.
+    The factor is the squared distance to the target (Li et al. 2020, quality focal loss). For binary targets this is
+    the focal loss; for soft ones the minimum is where the probability equals the target.
     """
     distance = targets - torch.sigmoid(logits)
     return (distance.square() * F.binary_cross_entropy_with_logits(logits, targets, reduction="none")).mean()
 
 
 def lovasz(logits: Tensor, targets: Tensor) -> Tensor:
-    """The Lovász hinge of each tile, averaged (Berman et al. 2018, algorithm 1), all tiles in one sort.
+    """Return the Lovász hinge of each tile, averaged (Berman et al. 2018, algorithm 1); all tiles share one sort.
 
-    Errors pass through elu + 1 in place of relu, as the competition's best teams had it: a pixel that is right by a
-    margin still pulls a little. Soft targets count as salt from 0.5 on.
+    Errors pass through elu + 1 instead of relu, as in the best solutions of the competition: correct pixels beyond the
+    margin keep a small gradient. Soft targets are binarized at 0.5.
     """
-    errors, salt = _sorted_errors(logits, targets)
-    return _extension(errors, salt)
+    errors, labels = _sorted_errors(logits, targets)
+    return _lovasz_extension(errors, labels)
 
 
 def symmetric_lovasz(logits: Tensor, targets: Tensor) -> Tensor:
-    """The mean of the Lovász hinge for salt and of the one for all that is not salt (the competition's 9th team).
+    """Return the mean of the Lovász hinges of salt and of background (the competition's 9th place solution).
 
-    An empty tile says something about each of its pixels then, not about the worst alone. A pixel's error is the
-    same for both, so that one sort serves.
+    Every pixel of an empty tile then has a gradient, not only the one with the largest error. The error of a pixel is
+    the same for both classes, so one sort is enough.
     """
-    errors, salt = _sorted_errors(logits, targets)
-    return (_extension(errors, salt) + _extension(errors, 1 - salt)) / 2
+    errors, labels = _sorted_errors(logits, targets)
+    return (_lovasz_extension(errors, labels) + _lovasz_extension(errors, 1 - labels)) / 2
 
 
 def _sorted_errors(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Hinge errors of each tile in falling order, after elu + 1, and the labels (0 or 1) in that order; (n, h * w)."""
+    """Return the hinge errors of each tile in descending order, after elu + 1, and their labels; both (n, h * w)."""
     logits = logits.flatten(1)
-    salt = (targets.flatten(1) >= 0.5).to(logits.dtype)
-    errors, order = torch.sort(1 - logits * (2 * salt - 1), dim=1, descending=True)
-    return F.elu(errors) + 1, salt.gather(1, order)
+    labels = (targets.flatten(1) >= 0.5).to(logits.dtype)
+    errors, order = torch.sort(1 - logits * (2 * labels - 1), dim=1, descending=True)
+    return F.elu(errors) + 1, labels.gather(1, order)
 
 
-def _extension(errors: Tensor, salt: Tensor) -> Tensor:
-    """The Lovász extension of the Jaccard loss at sorted `errors`: each weighs what mispredicting it too adds."""
-    missed = salt.cumsum(1)
+def _lovasz_extension(errors: Tensor, labels: Tensor) -> Tensor:
+    """Return the Lovász extension of the Jaccard loss, averaged over tiles, of sorted `errors` (n, h * w).
+
+    The weight of an error is the increase of the Jaccard loss when its pixel becomes wrong as well.
+    """
+    missed = labels.cumsum(1)
     area = missed[:, -1:]
-    jaccard = 1 - (area - missed) / (area + (1 - salt).cumsum(1))
-    steps = torch.cat([jaccard[:, :1], jaccard[:, 1:] - jaccard[:, :-1]], dim=1)
-    return (errors * steps).sum(1).mean()
+    jaccard = 1 - (area - missed) / (area + (1 - labels).cumsum(1))
+    weights = torch.cat([jaccard[:, :1], jaccard[:, 1:] - jaccard[:, :-1]], dim=1)
+    return (errors * weights).sum(1).mean()
 
 
 TERMS: dict[str, Loss] = {
@@ -85,27 +89,27 @@ TERMS: dict[str, Loss] = {
 
 
 def build_loss(text: str) -> Callable[[Outputs | Tensor, Tensor], Tensor]:
-    """The loss that a sum such as `0.2*bce + lovasz` names, of pixel logits or of all that a network says in training.
+    """Return the loss function of a sum such as `0.2*bce + lovasz`; it takes logits or all outputs of a network.
 
-    Deep supervision adds the same loss of each coarser level, the empty head its cross-entropy. A tile is empty if no
-    target reaches 0.5, as it lies after augmentation.
+    Deep supervision adds the same loss of each coarser output, the empty head its cross-entropy. A tile is empty if no
+    target reaches 0.5 after augmentation.
     """
     terms = [(factor, TERMS[name]) for name, factor in parse_loss(text).items()]
 
-    def pixels(logits: Tensor, targets: Tensor) -> Tensor:
-        # Sums over ten thousand pixels want full precision, also under autocast.
+    def pixel_loss(logits: Tensor, targets: Tensor) -> Tensor:
+        # Sums over ten thousand pixels need float32, also under autocast.
         return torch.stack([factor * term(logits.float(), targets) for factor, term in terms]).sum()
 
-    def total(outputs: Outputs | Tensor, targets: Tensor) -> Tensor:
+    def total_loss(outputs: Outputs | Tensor, targets: Tensor) -> Tensor:
         targets = targets.float()
         if isinstance(outputs, Tensor):
-            return pixels(outputs, targets)
-        loss = pixels(outputs.logits, targets)
-        for level in outputs.levels:
-            loss = loss + LEVEL * pixels(level, targets)
-        if outputs.empty is not None:
+            return pixel_loss(outputs, targets)
+        loss = pixel_loss(outputs.logits, targets)
+        for logits in outputs.deep_logits:
+            loss = loss + DEEP_SUPERVISION_WEIGHT * pixel_loss(logits, targets)
+        if outputs.empty_logit is not None:
             empty = (targets.flatten(1).amax(1) < 0.5).float()
-            loss = loss + EMPTY * F.binary_cross_entropy_with_logits(outputs.empty.float(), empty)
+            loss = loss + EMPTY_HEAD_WEIGHT * F.binary_cross_entropy_with_logits(outputs.empty_logit.float(), empty)
         return loss
 
-    return total
+    return total_loss

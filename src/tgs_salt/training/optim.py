@@ -1,4 +1,4 @@
-"""The optimizer of a model, and how its learning rate goes."""
+"""The optimizer and the learning rate scheduler of a model."""
 
 from __future__ import annotations
 
@@ -6,42 +6,47 @@ from typing import Any
 
 import torch
 
-from tgs_salt.models.tile_model import TileNetwork
+from tgs_salt.models.tile_model import TileModel
 from tgs_salt.settings import Model
 
-Schedule = torch.optim.lr_scheduler.LRScheduler
-PATIENCE, FACTOR, MIN_LR = 5, 0.1, 1e-5  # of the plateau schedule: the article's
+Scheduler = torch.optim.lr_scheduler.LRScheduler
+# ReduceLROnPlateau as in the article.
+PLATEAU_PATIENCE, PLATEAU_FACTOR, PLATEAU_MIN_LR = 5, 0.1, 1e-5
 
 
-def build_optimizer(network: TileNetwork, settings: Model) -> torch.optim.Optimizer:
-    """One fused kernel a step; an encoder learns at its own rate."""
+def build_optimizer(network: TileModel, settings: Model) -> torch.optim.Optimizer:
+    """Return the fused optimizer; the encoder is a parameter group with its own learning rate."""
     encoder = getattr(network.inner, "encoder", None)
-    slow = list(encoder.parameters()) if encoder is not None else []
-    known = set(map(id, slow))
+    encoder_params = list(encoder.parameters()) if encoder is not None else []
+    encoder_ids = set(map(id, encoder_params))
     groups: list[dict[str, Any]] = [
-        {"params": slow, "lr": settings.learning_rate * settings.encoder_lr_multiplier},
-        {"params": [p for p in network.parameters() if id(p) not in known], "lr": settings.learning_rate},
+        {"params": encoder_params, "lr": settings.learning_rate * settings.encoder_lr_multiplier},
+        {"params": [p for p in network.parameters() if id(p) not in encoder_ids], "lr": settings.learning_rate},
     ]
     groups = [group for group in groups if group["params"]]
     decay = settings.weight_decay
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
     if settings.optimizer == "adam":
-        return torch.optim.Adam(groups, eps=1e-7, weight_decay=decay, fused=True)  # Keras' epsilon, as the article's
+        return torch.optim.Adam(groups, eps=1e-7, weight_decay=decay, fused=True)  # epsilon of Keras, as in the article
     return torch.optim.AdamW(groups, weight_decay=decay, fused=True)
 
 
-def build_scheduler(optimizer: torch.optim.Optimizer, settings: Model, steps: int) -> Schedule:
-    """The schedule over `steps` optimizer steps; `plateau` is stepped once an epoch, with the validation loss."""
-    rates = [group["lr"] for group in optimizer.param_groups]
-    schedules = torch.optim.lr_scheduler
+def build_scheduler(optimizer: torch.optim.Optimizer, settings: Model, steps: int) -> Scheduler:
+    """Return the scheduler over `steps` optimizer steps.
+
+    Step `plateau` once per epoch, with the validation loss, and all others after each optimizer step.
+    """
+    lrs = [group["lr"] for group in optimizer.param_groups]
+    schedulers = torch.optim.lr_scheduler
     if settings.lr_scheduler == "onecycle":
-        return schedules.OneCycleLR(optimizer, rates, total_steps=steps + 1, pct_start=0.15, cycle_momentum=False)
+        return schedulers.OneCycleLR(optimizer, lrs, total_steps=steps + 1, pct_start=0.15, cycle_momentum=False)
     if settings.lr_scheduler == "cosine":
-        return schedules.CosineAnnealingLR(optimizer, T_max=steps)
+        return schedulers.CosineAnnealingLR(optimizer, T_max=steps)
     if settings.lr_scheduler == "plateau":
-        # Keras cuts in the fifth epoch without progress, torch in the one after `patience`.
-        return schedules.ReduceLROnPlateau(
-            optimizer, factor=FACTOR, patience=PATIENCE - 1, threshold=1e-4, threshold_mode="abs", min_lr=MIN_LR
-        )
-    return schedules.ConstantLR(optimizer, factor=1.0, total_iters=0)
+        # Keras reduces in epoch number `patience` without improvement, torch one epoch later.
+        return schedulers.ReduceLROnPlateau(
+            optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE - 1, threshold=1e-4, threshold_mode="abs",
+            min_lr=PLATEAU_MIN_LR,
+        )  # fmt: skip
+    return schedulers.ConstantLR(optimizer, factor=1.0, total_iters=0)

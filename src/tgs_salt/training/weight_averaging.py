@@ -1,4 +1,4 @@
-"""Averaged weights by torch's own class: what a training keeps in place of its last step."""
+"""Weight averaging with torch's AveragedModel: an exponential moving average, or SWA."""
 
 from __future__ import annotations
 
@@ -10,78 +10,85 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from tgs_salt.compute.amp import autocast
-from tgs_salt.models.tile_model import TileNetwork
+from tgs_salt.models.tile_model import TileModel
 from tgs_salt.settings import Model
 
-SWA_SHARE = 0.25  # of the epochs, the last ones, whose weights are averaged
-
+SWA_SHARE = 0.25  # share of the epochs, the last ones, whose weights SWA averages
 
 Batch = tuple[Tensor, Tensor]
 
 
 class WeightAverager:
-    """`ema`: exponential decay after every step, batch-norm statistics included. `swa`: the plain mean of the weights
-    after each of the last quarter of the epochs, with batch-norm statistics measured anew (Izmailov et al. 2018)."""
+    """The averaged copy of a network.
 
-    def __init__(self, network: TileNetwork, settings: Model) -> None:
+    ema: exponential moving average after every step, batch-norm statistics included.
+    swa: mean of the weights after each epoch of the last quarter; the batch-norm statistics are computed at the end
+    (Izmailov et al. 2018).
+    """
+
+    def __init__(self, network: TileModel, settings: Model) -> None:
         self.network = network
-        self.swa = settings.weight_averaging == "swa"
-        self.decay = settings.ema_decay if settings.weight_averaging == "ema" else 0.0
-        self.first = settings.epochs - max(1, round(SWA_SHARE * settings.epochs)) + 1
-        self.last = settings.epochs
-        # Its count of steps lies on the CPU, so that counting never waits for a GPU.
-        self.model = AveragedModel(network, use_buffers=not self.swa)
-        self.ready = not self.swa
-        # AveragedModel would gather the tensors anew at each step, in three times the time of the arithmetic.
-        self.averaged, self.learning = _floats(self.model.module), _floats(network)
-        self.move = get_ema_multi_avg_fn(self.decay)
+        self.use_swa = settings.weight_averaging == "swa"
+        self.ema_decay = settings.ema_decay if settings.weight_averaging == "ema" else 0.0
+        self.swa_start = settings.epochs - max(1, round(SWA_SHARE * settings.epochs)) + 1
+        self.last_epoch = settings.epochs
+        # n_averaged stays on the CPU, so that reading it never waits for a GPU.
+        self.averaged_model = AveragedModel(network, use_buffers=not self.use_swa)
+        self.ready = not self.use_swa
+        # AveragedModel would collect the tensors at each step, which takes three times as long as the arithmetic.
+        self.averaged_tensors, self.tensors = _float_tensors(self.averaged_model.module), _float_tensors(network)
+        self.update_ema = get_ema_multi_avg_fn(self.ema_decay)
 
     def after_step(self) -> None:
-        if not self.decay:
+        """Update the exponential moving average, if that is the setting."""
+        if not self.ema_decay:
             return
-        if int(self.model.n_averaged) == 0:
-            self.model.update_parameters(self.network)  # a copy
+        if int(self.averaged_model.n_averaged) == 0:
+            self.averaged_model.update_parameters(self.network)  # a copy
         else:
-            self.move(self.averaged, self.learning, self.model.n_averaged)
-            self.model.n_averaged += 1
+            self.update_ema(self.averaged_tensors, self.tensors, self.averaged_model.n_averaged)
+            self.averaged_model.n_averaged += 1
 
     def after_epoch(self, epoch: int, batches: Iterator[Batch]) -> None:
-        """`batches` are pixels and depths of the learning tiles; they are read only where statistics are measured.
+        """Update the SWA mean, if that is the setting; after the last epoch, compute its batch-norm statistics.
 
-        An epoch counts once, however often this is called: a training may be stopped between here and its next step.
+        `batches` yields pixels and depths of the training tiles and is read only for the statistics. Calls that repeat
+        an epoch have no effect on the mean: training may be interrupted and resumed between this and the next step.
         """
-        if not self.swa or epoch < self.first:
+        if not self.use_swa or epoch < self.swa_start:
             return
-        if int(self.model.n_averaged) <= epoch - self.first:
-            self.model.update_parameters(self.network)
-        if epoch == self.last:
-            with autocast(self.learning[0].device):
-                update_bn(map(_as_one, batches), _TakesOne(self.model))
+        if int(self.averaged_model.n_averaged) <= epoch - self.swa_start:
+            self.averaged_model.update_parameters(self.network)
+        if epoch == self.last_epoch:
+            with autocast(self.tensors[0].device):
+                update_bn(map(_to_dict, batches), _SingleInput(self.averaged_model))
             self.ready = True
 
     def state_dict(self) -> dict[str, Any]:
-        return {"model": self.model.state_dict(), "ready": self.ready}
+        """Return what a checkpoint needs."""
+        return {"averaged_model": self.averaged_model.state_dict(), "ready": self.ready}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        """Restore the result of `state_dict`."""
+        self.averaged_model.load_state_dict(state["averaged_model"])
         self.ready = state["ready"]
 
     @property
-    def best(self) -> TileNetwork:
-        """The averaged network where there is one, else the one that is trained."""
-        averaged = self.model.module
-        assert isinstance(averaged, TileNetwork)
-        return averaged if self.ready and (self.decay or self.swa) else self.network
+    def eval_network(self) -> TileModel:
+        """The averaged network if there is one, else the trained one."""
+        averaged = self.averaged_model.module
+        assert isinstance(averaged, TileModel)
+        return averaged if self.ready and (self.ema_decay or self.use_swa) else self.network
 
 
-def _floats(network: nn.Module) -> list[Tensor]:
-    """Weights and batch-norm statistics, without the counts of batches."""
+def _float_tensors(network: nn.Module) -> list[Tensor]:
+    """Return parameters and floating-point buffers, without batch norm's integer counters."""
     tensors = itertools.chain(network.parameters(), network.buffers())
     return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
 
 
-class _TakesOne(nn.Module):
-    """A network of one argument: `update_bn` hands over no more, and takes tuples apart."""
+class _SingleInput(nn.Module):
+    """A network with one argument: `update_bn` passes a single one, and of a tuple only its first item."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -91,5 +98,5 @@ class _TakesOne(nn.Module):
         return self.network(batch["pixels"], batch["depths"])
 
 
-def _as_one(batch: Batch) -> dict[str, Tensor]:
+def _to_dict(batch: Batch) -> dict[str, Tensor]:
     return {"pixels": batch[0], "depths": batch[1]}

@@ -1,6 +1,6 @@
-"""A logger plugin of Snakemake (`--logger jobs`): one line of JSON for each job that it would run or runs.
+"""A Snakemake logger plugin (`--logger jobs`) that writes one line of JSON for each planned or started job.
 
-Snakemake finds it by its name when this folder is on the path; the lines go to the file that SNAKES_JOBS names.
+Snakemake finds it by its module name on PYTHONPATH. The environment variable SNAKEMAKE_JOBS_FILE names the file.
 """
 
 from __future__ import annotations
@@ -29,5 +29,5 @@ class LogHandler(LogHandlerBase):
             "reason": record.reason,
             "output": [str(path) for path in record.output or []],
         }
-        with open(os.environ["SNAKES_JOBS"], "a") as stream:
+        with open(os.environ["SNAKEMAKE_JOBS_FILE"], "a") as stream:
             stream.write(json.dumps(job) + "\n")

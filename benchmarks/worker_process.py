@@ -1,7 +1,7 @@
-"""Processes that take turns: each keeps its own environment and libraries, and one works while the others wait.
+"""Worker processes that take turns, so that each has its own environment and libraries.
 
-The process that times writes a line and waits for an answer; `serve` is the other end. Needs the standard library
-alone there, so that a peer may live in an environment without this project.
+The benchmark writes a line to a worker and waits for its answer; a worker calls `serve`. Workers need only the standard
+library, so they can run in an environment without this project.
 """
 
 import os
@@ -9,29 +9,32 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 
-ALLOCATOR = "GLIBC_TUNABLES"
+ALLOCATOR_VARIABLE = "GLIBC_TUNABLES"
 READY = "ready"
 
 
-class Process:
-    """A process that does its work once whenever it is told to. `environment` is added to this process' own, from
-    which glibc's tunables are taken out."""
+class WorkerProcess:
+    """A process that does its work once per request.
+
+    It gets `environment` in addition to the variables of this process, without its GLIBC_TUNABLES.
+    """
 
     def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
-        inherited = {key: value for key, value in os.environ.items() if key != ALLOCATOR}
+        inherited = {key: value for key, value in os.environ.items() if key != ALLOCATOR_VARIABLE}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**inherited, **environment}
         )
         self._wait()
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
+        """Let the worker do its work once, and wait for it."""
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         self._wait()
 
     def cpu_seconds(self) -> float:
-        """Processor time so far, that of worker processes included."""
+        """Return the CPU time so far, including child processes."""
         import psutil
 
         parent = psutil.Process(self.process.pid)
@@ -39,6 +42,7 @@ class Process:
         return sum(each.user + each.system for each in times)
 
     def close(self) -> None:
+        """End the worker, and wait for it."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
@@ -48,11 +52,12 @@ class Process:
         for line in self.process.stdout:
             if line.strip() == READY:
                 return
-        raise SystemExit(f"{' '.join(self.process.args)} ended; its message is above")  # type: ignore[arg-type]
+        command = " ".join(self.process.args)  # type: ignore[arg-type]
+        raise SystemExit(f"worker process ended unexpectedly: {command}; see its output above")
 
 
 def serve(work: Callable[[], object]) -> None:
-    """Answer each line with one piece of work, until there are no more."""
+    """Call `work` once for each line of stdin, and report each result as ready."""
     print(READY, flush=True)
     for _ in sys.stdin:
         work()
