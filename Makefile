@@ -1,7 +1,8 @@
 # make setup         create .venv (TORCH_BACKEND=cpu: torch without CUDA, from PyTorch's own index)
 # make demo          set up, then run the whole workflow on the embedded dataset (GPU=1: on a GPU)
 # make test          set up, then run the fast tests
-# make test-all      also the slow tests and those in a browser
+# make test-slow     the slow tests, without those that take many minutes
+# make test-all      all tests but SLURM's
 # make test-cpus     the fast tests as other CPUs and thread counts would compute them (half an hour)
 # make test-browser  the report in Chromium (Debian: apt-get install chromium chromium-driver)
 # make test-slurm    as root: the workflow on a SLURM that is installed from Debian's packages, started and stopped
@@ -25,7 +26,7 @@ WORKERS ?= 2
 FAST := "not slow and not browser and not slurm"
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test test-cpus test-all test-browser test-slurm check format lock bench bench-training bench-prediction clean
+.PHONY: help setup demo test test-cpus test-slow test-all test-browser test-slurm check format lock bench bench-training bench-prediction clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -66,6 +67,10 @@ test-cpus: $(READY)
 
 test-browser: $(READY)
 	$(BIN)/pytest -m browser
+
+test-slow: $(READY)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "slow and not long and not browser" --ignore tests/report/test_scale.py
+	$(BIN)/pytest -m slow tests/report/test_scale.py  # alone: it bounds time and memory
 
 test-all: $(READY)
 	$(BIN)/pytest -m "not slurm"

@@ -160,27 +160,33 @@ def truncate_header(path: Path) -> None:
     [
         pytest.param(lambda path: None, "no such file; run the step that creates it.", id="missing"),
         pytest.param(
-            truncate, r"not a valid .npy file \(.+\); delete it and run snakemake again.", id="one byte short"
+            truncate, r"not a valid .npy file \(.+\); delete this file and run snakemake again.", id="one byte short"
         ),
-        pytest.param(truncate_header, r"not a valid .npy file \(.+\); delete it and", id="truncated header"),
-        pytest.param(lambda path: path.write_bytes(b""), r"not a valid .npy file \(.+\); delete it and", id="empty"),
+        pytest.param(truncate_header, r"not a valid .npy file \(.+\); delete this file and", id="truncated header"),
+        pytest.param(lambda path: path.write_bytes(b""), r"not a valid .npy file \(.+\); delete this", id="empty"),
         pytest.param(
-            lambda path: path.write_bytes(b"id,rle_mask\n"), r"not a valid .npy file \(.+\); delete it", id="text"
+            lambda path: path.write_bytes(b"id,rle_mask\n"),
+            r"not a valid .npy file \(.+\); delete this file",
+            id="text",
         ),
         pytest.param(lambda path: path.mkdir(), r"cannot be read \(Is a directory\); fix this", id="folder"),
         pytest.param(
-            save(np.array([{}, None])), r"not a valid .npy file \(.+\); delete it and run", id="pickled objects"
+            save(np.array([{}, None])), r"not a valid .npy file \(.+\); delete this file and run", id="pickled objects"
         ),
         pytest.param(
             save(np.zeros((9, 4, 4), np.float32)),
-            "expected uint8 9xnx4, found float32 9x4x4; delete it and run snakemake again.",
+            "expected uint8 9xnx4, found float32 9x4x4; delete this file and run snakemake again.",
             id="dtype",
         ),
         pytest.param(
-            save(np.zeros((8, 4, 4), np.uint8)), "expected uint8 9xnx4, found uint8 8x4x4; delete it", id="length"
+            save(np.zeros((8, 4, 4), np.uint8)),
+            "expected uint8 9xnx4, found uint8 8x4x4; delete this file",
+            id="length",
         ),
         pytest.param(
-            save(np.zeros((9, 16), np.uint8)), "expected uint8 9xnx4, found uint8 9x16; delete it", id="dimensions"
+            save(np.zeros((9, 16), np.uint8)),
+            "expected uint8 9xnx4, found uint8 9x16; delete this file",
+            id="dimensions",
         ),
     ],
 )
@@ -200,7 +206,7 @@ def test_read_and_write_json(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"b\.json: no such file; run the step that creates it\.$"):
         files.read_json(tmp_path / "b.json")
     (tmp_path / "c.json").write_text(text[:-4])
-    with pytest.raises(UserError, match=r"c\.json: not valid JSON \(.+\); delete it and run snakemake again\.$"):
+    with pytest.raises(UserError, match=r"c\.json: not valid JSON \(.+\); delete this file and run snakemake again\.$"):
         files.read_json(tmp_path / "c.json")
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from tgs_salt.errors import UserError
 
-RECREATE_HINT = "delete it and run snakemake again"
+RECREATE_HINT = "delete this file and run snakemake again"
 DISK_FULL = {
     errno.ENOSPC: "no space left on device",
     errno.EDQUOT: "disk quota exceeded",

@@ -202,9 +202,9 @@ def refresh_report(settings: Settings) -> None:
 
 
 def remove_finished_checkpoints(settings: Settings) -> None:
-    """Remove the checkpoints of finished trainings, which `--force` would otherwise resume.
+    """Remove the checkpoints of finished training runs, which `--force` would otherwise resume.
 
-    A training that outlives its Snakemake process keeps its checkpoint, because the next run may have given up on it.
+    A run that outlives its Snakemake process keeps its checkpoint, because the next Snakemake may have given up on it.
     """
     paths = experiment_paths(settings)
     for model in settings.required_models:

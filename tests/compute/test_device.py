@@ -7,6 +7,7 @@ import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -110,3 +111,34 @@ def test_lock_folder_is_local_to_the_machine(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # private to a job on some clusters
     monkeypatch.setattr(tempfile, "tempdir", None)
     assert (lock_folder().parent == Path("/dev/shm")) == os.access("/dev/shm", os.W_OK)
+
+
+def test_driver_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(index: int) -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nMore lines.")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", fail)
+    expected = r"^CUDA .* cannot start \(The NVIDIA driver on your system is too old .*\); update the NVIDIA driver"
+    with pytest.raises(UserError, match=expected), use_device("auto"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("capability", "supported"), [((6, 0), False), ((7, 0), False), ((7, 5), True), ((12, 1), True)]
+)
+def test_gpu_that_is_too_old(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], supported: bool) -> None:
+    cuda = {
+        "device_count": 1, "get_device_properties": SimpleNamespace(uuid="GPU-0"), "get_device_name": "Tesla P100",
+        "get_device_capability": capability, "get_arch_list": ["sm_75", "sm_80", "sm_90a", "compute_120"],
+        "set_device": None,
+    }  # fmt: skip
+    for name, value in cuda.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    if supported:
+        with use_device("auto") as device:
+            assert device == torch.device("cuda", 0)
+    else:
+        expected = rf"^Tesla P100 has compute capability {capability[0]}.{capability[1]}, .* supports 7\.5 and later"
+        with pytest.raises(UserError, match=expected), use_device("auto"):
+            pass

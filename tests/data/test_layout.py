@@ -208,10 +208,10 @@ def test_the_error_lists_found_and_expected_tiles(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         detect_layout(dataset, 4000, 18000)
     assert str(caught.value) == (
-        f"{dataset}: 24 train images, 24 train masks, 10 test images in train.zip and test.zip, "
+        f"{dataset}: found 24 train images, 24 train masks, 10 test images in train.zip and test.zip, "
         "24 train images, 24 train masks, 0 test images in unpacked folders; expected 4,000 train images, "
-        "4,000 train masks and 18,000 test images. Fix the dataset, download it again, or set data.train_tiles "
-        "and data.test_tiles to its numbers of tiles."
+        "4,000 train masks and 18,000 test images. Download the dataset again, or set data.train_tiles "
+        "and data.test_tiles to the actual number of tiles."
     )
 
 
@@ -244,7 +244,7 @@ def image_of_many_pixels(dataset: Path) -> Path:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (large_table, r"train\.csv: larger than the limit of 64 MiB; replace it by the original file\.$"),
+        (large_table, r"train\.csv: larger than the limit of 64 MiB; replace it with the original file\.$"),
         (large_image_in_a_zip, r"test\.zip: member 'images/0123456789\.png' unpacks to 17,825,792 bytes, above"),
         (image_of_many_pixels, r"\.png is 60,000 x 60,000 pixels, expected 101 x 101 \(data\.tile_size\)\.$"),
         (duplicate_image_in_a_zip, r"test\.zip: member 'images/[0-9a-f]{10}\.png' appears twice; the competition's"),
@@ -342,12 +342,13 @@ EXPECTED = (
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (empty_folder, f"0 train images, 0 train masks, 0 test images in unpacked folders; no csv files{EXPECTED}"),
+        (empty_folder,
+         f"found 0 train images, 0 train masks, 0 test images in unpacked folders; no csv files{EXPECTED}"),
         (missing_path, "no such folder or zip; set data.directory (relative to the working directory)."),
-        (only_tables, "0 train images, 0 train masks, 0 test images in unpacked folders; depths.csv, "
+        (only_tables, "found 0 train images, 0 train masks, 0 test images in unpacked folders; depths.csv, "
          f"sample_submission.csv, train.csv{EXPECTED}"),
-        (no_test_images, "0 train images, 0 train masks, 0 test images in unpacked folders"),
-        (no_masks, "24 train images, 0 train masks, 10 test images in train.zip and test.zip"),
+        (no_test_images, "found 0 train images, 0 train masks, 0 test images in unpacked folders"),
+        (no_masks, "found 24 train images, 0 train masks, 10 test images in train.zip and test.zip"),
         (no_depths, "missing depths.csv; a dataset has train.csv, depths.csv, sample_submission.csv."),
         (no_tables, "missing train.csv, depths.csv, sample_submission.csv; a dataset has"),
         (half_an_outer_zip, "not a valid zip file (File is not a zip file); download it again."),

@@ -183,7 +183,8 @@ def missing_mask(dataset: Path) -> str:
     tile = first(dataset)
     rewrite_zip(dataset / "train.zip", {f"masks/{tile}.png": None})
     return (
-        f"1 of 24 train masks are missing in train.zip and test.zip, such as {tile}.png; "
+        f"1 of 24 train masks are missing from the dataset (looked in train.zip and test.zip), "
+        f"for example {tile}.png; "
         "fix it or download the dataset again."
     )
 
@@ -192,7 +193,8 @@ def missing_image(dataset: Path) -> str:
     tile = first(dataset)
     rewrite_zip(dataset / "train.zip", {f"images/{tile}.png": None})
     return (
-        f"1 of 24 train images are missing in train.zip and test.zip, such as {tile}.png; "
+        f"1 of 24 train images are missing from the dataset (looked in train.zip and test.zip), "
+        f"for example {tile}.png; "
         "fix it or download the dataset again."
     )
 
@@ -202,7 +204,7 @@ def missing_test_image(dataset: Path) -> str:
     extract_zips(dataset)
     (dataset / "test" / "images" / f"{tile}.png").unlink()
     return (
-        f"1 of 10 test images are missing in unpacked folders, such as {tile}.png; "
+        f"1 of 10 test images are missing from the dataset (looked in unpacked folders), for example {tile}.png; "
         "fix it or download the dataset again."
     )
 
@@ -211,7 +213,7 @@ def extra_image(dataset: Path) -> str:
     image = read_zip(dataset / "test.zip")[f"images/{first(dataset, 'sample_submission.csv')}.png"]
     rewrite_zip(dataset / "test.zip", add={"images/abc.png": image})
     return (
-        "1 test images in train.zip and test.zip are not in sample_submission.csv, such as abc; "
+        "1 test images in train.zip and test.zip are not in sample_submission.csv, for example abc; "
         "fix it or download the dataset again."
     )
 
@@ -296,7 +298,7 @@ def rgb_mask(dataset: Path) -> str:
 def no_depth(dataset: Path) -> str:
     tile = first(dataset)
     rewrite_rows(dataset / "depths.csv", lambda rows: rows.remove(next(row for row in rows if row["id"] == tile)))
-    return f"depths.csv has no depth for 1 of 34 ids, such as {tile}; fix it or download the dataset again."
+    return f"depths.csv has no depth for 1 of 34 ids, for example {tile}; fix it or download the dataset again."
 
 
 def duplicate_train_id(dataset: Path) -> str:
@@ -376,13 +378,13 @@ def code_past_the_end(dataset: Path) -> str:
 def no_column(dataset: Path) -> str:
     text = (dataset / "depths.csv").read_text()
     (dataset / "depths.csv").write_text(text.replace("id,z", "id,depth", 1))
-    return "depths.csv has no column 'z'; expected id and z."
+    return "depths.csv has no column 'z'; expected a CSV file with the columns id and z."
 
 
 def no_id_column(dataset: Path) -> str:
     text = (dataset / "train.csv").read_text()
     (dataset / "train.csv").write_text(text.partition("\n")[2])
-    return "train.csv has no column 'id'; expected id and rle_mask."
+    return "train.csv has no column 'id'; expected a CSV file with the columns id and rle_mask."
 
 
 def depth_in_letters(dataset: Path) -> str:
@@ -407,7 +409,10 @@ def empty_table(dataset: Path) -> str:
 
 def table_without_content(dataset: Path) -> str:
     (dataset / "train.csv").write_bytes(b"")
-    return "train.csv cannot be read (No columns to parse from file); expected a csv with id and rle_mask."
+    return (
+        "train.csv cannot be read (No columns to parse from file); "
+        "expected a CSV file with the columns id and rle_mask."
+    )
 
 
 def table_with_binary_content(dataset: Path) -> str:
@@ -462,8 +467,8 @@ def test_bad_datasets_are_rejected(tmp_path: Path, damage: Damage) -> None:
 )
 def test_an_unexpected_number_of_tiles_is_rejected(tmp_path: Path, counts: dict[str, int], message: str) -> None:
     dataset = make_dataset(tmp_path / "data")
-    found = "24 train images, 24 train masks, 10 test images in train.zip and test.zip"
-    advice = "Fix the dataset, download it again, or set data.train_tiles and data.test_tiles to its numbers of tiles."
+    found = "found 24 train images, 24 train masks, 10 test images in train.zip and test.zip"
+    advice = "Download the dataset again, or set data.train_tiles and data.test_tiles to the actual number of tiles."
     with pytest.raises(UserError, match=re.escape(f"{dataset}: {found}; expected {message}. {advice}")):
         preprocess(dataset, tmp_path / "output", Data(source="directory", directory="x", **counts))
     preprocess(dataset, tmp_path / "output", Data(source="directory", directory="x", train_tiles=24, test_tiles=10))

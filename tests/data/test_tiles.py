@@ -29,13 +29,15 @@ def test_column_types_and_splits(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (None, "no such file; run the step that creates it."),
-        ("", "not the expected table (No columns to parse from file); delete it and run snakemake again."),
-        (GOOD.replace("coverage", "cover"), "no column 'coverage'; expected id, split, row, depth, coverage, blank."),
+        ("", "not the expected table (No columns to parse from file); delete this file and run snakemake again."),
+        (GOOD.replace("coverage", "cover"),
+         "no column 'coverage', expected id, split, row, depth, coverage, blank; delete this file"),
         (GOOD.replace("52.5", "deep"), "not the expected table ("),
-        (GOOD.replace("001", "NA"), "id NA appears twice; keep one row."),
-        (GOOD.replace("001,train,1", "001,train,2"), "rows of the train tiles are not 0, 1, 2, ...; delete it"),
+        (GOOD.replace("001", "NA"), "id NA appears twice; delete this file and run snakemake again."),
+        (GOOD.replace("001,train,1", "001,train,2"),
+         "expected rows 0, 1, 2, ... of the train tiles, in this order; delete this file"),
         (GOOD.replace("train,0", "train,9").replace("train,1", "train,0").replace("train,9", "train,1"),
-         "rows of the train tiles are not 0, 1, 2, ...; delete it"),
+         "expected rows 0, 1, 2, ... of the train tiles, in this order; delete this file"),
     ],
 )  # fmt: skip
 def test_bad_tables_are_rejected(tmp_path: Path, text: str | None, message: str) -> None:

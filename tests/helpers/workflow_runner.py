@@ -159,7 +159,7 @@ class FinishedExperiment:
 
     folder: Path
     experiment: dict[str, Any]
-    first_run: Run | None = None
+    first_output: str = ""  # of the run that made it
 
     @property
     def results(self) -> Path:

@@ -61,7 +61,7 @@ def test_cache_folder_of_compiled_kernels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "threads", "chunk_size"), [(0, 1, 5), (1, 4, 5), (10, 1, 3), (10, 2, 3), (10, 9, 1)])
 def test_chunks_cover_the_range_in_order(count: int, threads: int, chunk_size: int) -> None:
-    chunks = jit.map_chunks(lambda first, last: list(range(first, last)), count, threads, chunk_size)
+    chunks = jit.map_chunks(lambda start, stop: list(range(start, stop)), count, threads, chunk_size)
     assert [index for chunk in chunks for index in chunk] == list(range(count))
     assert all(1 <= len(chunk) <= chunk_size for chunk in chunks)
 
@@ -72,7 +72,7 @@ def test_one_thread_is_that_of_the_caller() -> None:
 
 def test_exception_in_a_thread_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
-        jit.map_chunks(lambda first, last: first // (first - 4), 9, 2, 2)
+        jit.map_chunks(lambda start, stop: start // (start - 4), 9, 2, 2)
 
 
 def test_as_stack_returns_a_read_only_view() -> None:

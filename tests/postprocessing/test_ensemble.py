@@ -190,7 +190,7 @@ def test_prediction_of_other_tiles(tmp_path: Path) -> None:
     before = [array.tobytes() for array in inputs.run(Ensemble())]
     bad = inputs.path("b", 1, "oof")
     files.write_array(bad, np.zeros((9, SIDE, SIDE), np.uint8))
-    message = f"{bad}: expected uint8 4x4x4, found uint8 9x4x4; delete it and run snakemake again."
+    message = f"{bad}: expected uint8 4x4x4, found uint8 9x4x4; delete this file and run snakemake again."
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         inputs.run(Ensemble())
     files.write_array(inputs.path("b", 1, "oof"), inputs.oof["b", 1])

@@ -118,10 +118,10 @@ def test_unchanged_file_is_not_rewritten(tmp_path: Path) -> None:
     ("decision", "message"),
     [
         ("{", "threshold.json: not valid JSON ("),
-        ('{"threshold": 128}', "threshold.json: min_area is missing; delete it and run snakemake again."),
+        ('{"threshold": 128}', "threshold.json: min_area is missing; delete this file and run snakemake again."),
         (
             "[128, 0]",
-            "threshold.json: expected a valid dictionary or instance of ThresholdDecision, found [128, 0]; delete it",
+            "threshold.json: expected a valid dictionary or instance of ThresholdDecision, found [128, 0]; delete",
         ),
         ('{"threshold": null, "min_area": 0}', "threshold.json: threshold: expected a valid integer, found None;"),
         ('{"threshold": 256, "min_area": 0}', "threshold.json: threshold: expected less than or equal to 255, found"),
@@ -141,7 +141,7 @@ def test_invalid_decision(tmp_path: Path, decision: str, message: str) -> None:
 def test_array_of_other_tiles(tmp_path: Path) -> None:
     write_inputs(tmp_path, np.zeros((3, SIDE, SIDE), np.uint8), 128, 0)
     files.write_array(tmp_path / "test.npy", np.zeros((4, SIDE, SIDE), np.uint8))
-    with pytest.raises(UserError, match=r"test\.npy: expected uint8 3xnxn, found uint8 4x9x9; delete it"):
+    with pytest.raises(UserError, match=r"test\.npy: expected uint8 3xnxn, found uint8 4x9x9; delete this file"):
         run(tmp_path)
     assert not list(tmp_path.glob("*submission*"))
 

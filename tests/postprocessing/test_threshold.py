@@ -284,11 +284,11 @@ def test_predictions_of_other_tiles(tmp_path: Path) -> None:
     inputs = Inputs(tmp_path, [0, 1, 2])
     bad = inputs.path("b", 2)
     files.write_array(bad, np.zeros((11, SIDE, SIDE), np.uint8))
-    message = f"{bad}: expected uint8 8x5x5, found uint8 11x5x5; delete it and run snakemake again."
+    message = f"{bad}: expected uint8 8x5x5, found uint8 11x5x5; delete this file and run snakemake again."
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         inputs.run(Threshold())
     files.write_array(tmp_path / "masks.npy", np.zeros((TILES + 1, SIDE, SIDE), np.uint8))
-    with pytest.raises(UserError, match=r"masks\.npy: expected uint8 24xnxn, found uint8 25x5x5; delete it"):
+    with pytest.raises(UserError, match=r"masks\.npy: expected uint8 24xnxn, found uint8 25x5x5; delete this file"):
         inputs.run(Threshold())
 
 

@@ -33,7 +33,7 @@ from reliability.contents import results
 TARGETS = ("job", "snakemake", "everything")
 RULES = 9  # rules of the experiment
 MAX_RUNS = 200  # per experiment
-FOLD_LOCKED = "is training this fold; wait for it"
+TRAINING_LOCKED = "is training this model and fold; wait for it"
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Campaign:
 
     def check_failure(self, folder: Path, output: str) -> None:
         """Record the errors of a failed run, except those about kills and about a trainer that still runs."""
-        errors = [line for line in output.splitlines() if line.startswith("error: ") and FOLD_LOCKED not in line]
+        errors = [line for line in output.splitlines() if line.startswith("error: ") and TRAINING_LOCKED not in line]
         if errors or "Traceback" in output:
             self.problems.append(f"{folder}: {errors or output[-2000:]}")
 

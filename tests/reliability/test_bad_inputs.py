@@ -62,9 +62,11 @@ COMMANDS = {
     "config": "config mine.yaml",
 }  # fmt: skip
 
-RERUN = "delete it and run snakemake again."
+RERUN = "delete this file and run snakemake again."
 REDOWNLOAD = "fix it or download the dataset again."
-VALID_ID = "expected 1 to 200 printable ASCII characters without commas, quotes and slashes: rename that tile."
+ID_AND_RLE = "expected a CSV file with the columns id and rle_mask."
+ID_AND_Z = "expected a CSV file with the columns id and z."
+VALID_ID = "expected 1 to 200 printable ASCII characters without commas, quotes and slashes; rename that tile."
 UNEXPECTED_MEMBER = "the competition's archive has no such member: download it from Kaggle."
 TILES, FOLDS, OOF0, MODEL = "data/tiles.csv", "folds.csv", "models/only/fold0/oof.npy", "models/only/fold0/model.pt"
 VALID_IMAGE = "save gray pixels of shape (height, width), scaled to 0..255."
@@ -148,23 +150,23 @@ GRAY = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32)
 COLORS = np.dstack([GRAY % 7, GRAY % 5, GRAY % 3]).astype(np.uint8)
 KAGGLE_TABLES: list[Row] = [
     ("empty train.csv", "preprocess", write("kaggle/train.csv", ""),
-     "kaggle: train.csv cannot be read (No columns to parse from file); expected a csv with id and rle_mask."),
+     f"kaggle: train.csv cannot be read (No columns to parse from file); {ID_AND_RLE}"),
     ("train.csv with binary data", "preprocess", write("kaggle/train.csv", bytes(range(256))),
-     "kaggle: train.csv cannot be read (*); expected a csv with id and rle_mask."),
+     f"kaggle: train.csv cannot be read (*); {ID_AND_RLE}"),
     ("train.csv in UTF-16", "preprocess", write("kaggle/train.csv", "id,rle_mask\na,1 1\n".encode("utf-16")),
-     "kaggle: train.csv cannot be read (*); expected a csv with id and rle_mask."),
+     f"kaggle: train.csv cannot be read (*); {ID_AND_RLE}"),
     ("sample_submission.csv without rows", "preprocess", write("kaggle/sample_submission.csv", "id,rle_mask\n"),
      f"kaggle: sample_submission.csv has no rows; {REDOWNLOAD}"),
     ("depths.csv without z", "preprocess", substitute("kaggle/depths.csv", "id,z", "id,depth"),
-     "kaggle: depths.csv has no column 'z'; expected id and z."),
+     f"kaggle: depths.csv has no column 'z'; {ID_AND_Z}"),
     ("depths.csv with a duplicate z column", "preprocess", substitute("kaggle/depths.csv", "id,z", "id,z,z"),
-     "kaggle: depths.csv cannot be read (column 'z' appears twice); expected a csv with id and z."),
+     f"kaggle: depths.csv cannot be read (column 'z' appears twice); {ID_AND_Z}"),
     ("depths.csv with trailing commas", "preprocess", substitute("kaggle/depths.csv", r"(\d)$", r"\1,", 0),
-     "kaggle: depths.csv cannot be read (a row is longer than the header); expected a csv with id and z."),
+     f"kaggle: depths.csv cannot be read (a row is longer than the header); {ID_AND_Z}"),
     ("depths.csv with one long row", "preprocess", substitute("kaggle/depths.csv", r"\n(.*)\n(.*)$", r"\n\1\n\2,7"),
-     "kaggle: depths.csv cannot be read (*Expected 2 fields in line 3, saw 3); expected a csv with id and z."),
+     f"kaggle: depths.csv cannot be read (*Expected 2 fields in line 3, saw 3); {ID_AND_Z}"),
     ("depths.csv with an unclosed quote", "preprocess", substitute("kaggle/depths.csv", r"\n(.*)$", r'\n"\1'),
-     "kaggle: depths.csv cannot be read (*EOF inside string*); expected a csv with id and z."),
+     f"kaggle: depths.csv cannot be read (*EOF inside string*); {ID_AND_Z}"),
     ("NaN depth", "preprocess", substitute("kaggle/depths.csv", r",\d+$", ",NaN"),
      "kaggle: depths.csv has z 'NaN' for id *; expected a number."),
     ("infinite depth", "preprocess", substitute("kaggle/depths.csv", r",\d+$", ",1e999"),
@@ -172,11 +174,12 @@ KAGGLE_TABLES: list[Row] = [
     ("empty depth", "preprocess", substitute("kaggle/depths.csv", r",\d+$", ","),
      "kaggle: depths.csv has z '' for id *; expected a number."),
     ("id without a depth", "preprocess", substitute("kaggle/depths.csv", r"\n.*$", ""),
-     f"kaggle: depths.csv has no depth for 1 of * ids, such as *; {REDOWNLOAD}"),
+     f"kaggle: depths.csv has no depth for 1 of * ids, for example *; {REDOWNLOAD}"),
     ("duplicate id", "preprocess", substitute("kaggle/train.csv", r"\n(.*)$", r"\n\1\n\1"),
      "kaggle: train.csv has id * twice; keep one row per tile."),
     ("id without an image", "preprocess", substitute("kaggle/train.csv", "$", r"\nunknown,"),
-     f"kaggle: 1 of 25 train images are missing in train.zip and test.zip, such as unknown.png; {REDOWNLOAD}"),
+     f"kaggle: 1 of 25 train images are missing from the dataset (looked in train.zip and test.zip), "
+     f"for example unknown.png; {REDOWNLOAD}"),
     ("id with a path traversal", "preprocess", substitute("kaggle/train.csv", "$", r"\n../../evil,"),
      f"kaggle: train.csv has id '../../evil'; {VALID_ID}"),
     ("id with a comma", "preprocess", substitute("kaggle/train.csv", "$", r'\n"a,b",'),
@@ -272,15 +275,15 @@ PIPELINE_FILES: list[Row] = [
     ("empty tiles.csv", "folds", write(TILES, ""),
      f"{TILES}: not the expected table (No columns to parse from file); {RERUN}"),
     ("tiles.csv without a depth column", "folds", substitute(TILES, "depth", "z"),
-     f"{TILES}: no column 'depth'; expected id, split, row, depth, coverage, blank."),
+     f"{TILES}: no column 'depth', expected id, split, row, depth, coverage, blank; {RERUN}"),
     ("tiles.csv with long rows", "folds", substitute(TILES, "(True|False)$", r"\1,7", 0),
      f"{TILES}: not the expected table (a row is longer than the header); {RERUN}"),
     ("tiles.csv with a duplicate id", "folds", substitute(TILES, "^t0001", "t0000"),
-     f"{TILES}: id t0000 appears twice; keep one row."),
+     f"{TILES}: id t0000 appears twice; {RERUN}"),
     ("tiles.csv with an unknown split", "folds", substitute(TILES, "^t0001,train", "t0001,Train"),
      f"{TILES}: split of id t0001 is Train, expected train or test; {RERUN}"),
     ("tiles.csv out of order", "folds", substitute(TILES, "^t0001,train,1", "t0001,train,7"),
-     f"{TILES}: rows of the train tiles are not 0, 1, 2, ...; {RERUN}"),
+     f"{TILES}: expected rows 0, 1, 2, ... of the train tiles, in this order; {RERUN}"),
     ("tiles.csv with a number above int64", "folds", substitute(TILES, "^t0001,train,1", f"t0001,train,{10**20}"),
      f"{TILES}: not the expected table (a number is too large); {RERUN}"),
     ("tiles.csv with an empty depth", "folds", substitute(TILES, r"^(t0001,train,1),\d+", r"\1,"),
@@ -290,7 +293,7 @@ PIPELINE_FILES: list[Row] = [
     ("tiles.csv with a coverage above 1", "folds", substitute(TILES, r"^(t0001,train,1,\d+),[0-9.]+", r"\1,1.5"),
      f"{TILES}: coverage of id t0001 is 1.5, expected a number from 0 to 1; {RERUN}"),
     ("tiles.csv without test tiles", "submission", substitute(TILES, r"^u.*\n", "", 0),
-     f"{TILES}: has no test tiles; {RERUN}"),
+     f"{TILES}: contains no test tiles; {RERUN}"),
     ("folds.csv of other tiles", "ensemble", substitute(FOLDS, "^t0001", "x0001"),
      f"{FOLDS}: its tiles differ from those of tiles.csv; run snakemake again with --forcerun folds."),
     ("truncated folds.csv", "train", truncate(FOLDS),
@@ -300,7 +303,7 @@ PIPELINE_FILES: list[Row] = [
     ("folds.csv with a word as fold", "threshold", substitute(FOLDS, r"^(t0001,.*),\d$", r"\1,two"),
      f"{FOLDS}: not the expected table (*); {RERUN}"),
     ("folds.csv without a fold column", "predict", substitute(FOLDS, "fold$", "part"),
-     f"{FOLDS}: no column 'fold'; expected id, depth, coverage_class, fold."),
+     f"{FOLDS}: no column 'fold', expected id, depth, coverage_class, fold; {RERUN}"),
     ("float array", "ensemble", edit_array(OOF0, lambda old: old / 255),
      f"{OOF0}: expected uint8 10x24x24, found float64 10x24x24; {RERUN}"),
     ("array of another shape", "ensemble", edit_array(OOF0, lambda old: old[:, :20]),

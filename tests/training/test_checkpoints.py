@@ -1,4 +1,4 @@
-"""Checkpoints: interrupted at any batch, damaged, of a different training, or locked by another process."""
+"""Checkpoints: interrupted at any batch, damaged, of a different training run, or locked by another process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tgs_salt.errors import UserError
 from tgs_salt.models.model_file import load_model
 from tgs_salt.settings import Model
 from tgs_salt.training import augmentation
-from tgs_salt.training.checkpoints import CheckpointManager, fold_lock
+from tgs_salt.training.checkpoints import CheckpointManager, training_lock
 from tgs_salt.training.fit import TrainingInputs, train
 
 SIDE = 32
@@ -72,7 +72,7 @@ def interrupt(dataset: TrainingInputs, folder: Path, at: int, settings: Model = 
     """Train until SIGTERM at batch number `at`; return the path of the latest checkpoint."""
     with pytest.MonkeyPatch.context() as patch:
         BatchCounter(patch, at)
-        with pytest.raises(signals.Interrupted, match=r"^stopped by SIGTERM; training is saved up to its last step"):
+        with pytest.raises(signals.Interrupted, match=r"^stopped by SIGTERM; a checkpoint was saved after the last "):
             run(dataset, folder, settings)
     assert not (folder / "model.pt").exists()
     return folder / "checkpoints" / "checkpoint.pt"
@@ -165,7 +165,8 @@ def test_checkpoint_of_other_labels_is_not_used(
     np.save(dataset.masks, 1 - np.load(dataset.masks))
     with caplog.at_level("INFO", "tgs_salt"):
         resumed = run(dataset, tmp_path / "m")
-    assert "belongs to a different training (data was " in caplog.text and "resuming" not in caplog.text
+    assert "training run with different settings, data or code (data was " in caplog.text
+    assert "resuming" not in caplog.text
     assert resumed == run(dataset, tmp_path / "clean")
 
 
@@ -200,16 +201,16 @@ def test_checkpoint_is_kept_if_snakemake_has_ended(
 def test_second_process_fails_and_changes_nothing(dataset: TrainingInputs, tmp_path: Path) -> None:
     checkpoint = interrupt(dataset, tmp_path / "m", 3)
     before = checkpoint.read_bytes()
-    holder = "from pathlib import Path; import sys, time; from tgs_salt.training.checkpoints import fold_lock\n"
-    holder += "with fold_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    holder = "from pathlib import Path; import sys, time; from tgs_salt.training.checkpoints import training_lock\n"
+    holder += "with training_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", holder, str(checkpoint.parent)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"held\n"
-        with pytest.raises(UserError, match=rf"process {process.pid} on .* is training this fold; wait for it, or"):
+        with pytest.raises(UserError, match=rf"process {process.pid} on .* is training this model and fold; wait"):
             run(dataset, tmp_path / "m")
         assert checkpoint.read_bytes() == before and (checkpoint.parent / "lock").exists()
         assert str(process.pid) in (checkpoint.parent / "holder.txt").read_text()
         process.kill()
-    with fold_lock(checkpoint.parent):
+    with training_lock(checkpoint.parent):
         assert str(os.getpid()) in (checkpoint.parent / "holder.txt").read_text()
 
 
@@ -246,7 +247,8 @@ def test_signal_saves_a_checkpoint_and_is_logged(
     lines = log.read_text().splitlines()
     assert lines[0] == "error: second", "no null bytes before the next line"
     assert lines[-1] == (
-        f"error: stopped by {name}; training is saved up to its last step; run the same command to resume."
+        f"error: stopped by {name}; a checkpoint was saved after the last completed step; "
+        "run the same command to resume."
     )
     state = torch.load(tmp_path / "m/checkpoints/checkpoint.pt", weights_only=True)
     assert state["history"]
@@ -272,7 +274,7 @@ def test_flipped_bit_in_a_model_is_detected(dataset: TrainingInputs, tmp_path: P
     content = bytearray(run(dataset, tmp_path / "m")[0])
     content[len(content) // 2] ^= 1
     (tmp_path / "m" / "model.pt").write_bytes(content)
-    with pytest.raises(UserError, match="not a valid model file; delete it and run snakemake again"):
+    with pytest.raises(UserError, match="not a valid model file; delete this file and run snakemake again"):
         load_model(tmp_path / "m" / "model.pt", torch.device("cpu"))
 
 

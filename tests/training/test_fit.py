@@ -288,16 +288,16 @@ def interrupt(dataset: TrainingInputs, output: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_fold_is_trained_by_one_process_at_a_time(dataset: TrainingInputs, tmp_path: Path) -> None:
-    from tgs_salt.training.checkpoints import fold_lock
+    from tgs_salt.training.checkpoints import training_lock
 
-    holder = "from pathlib import Path; import sys, time; from tgs_salt.training.checkpoints import fold_lock\n"
-    holder += "with fold_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    holder = "from pathlib import Path; import sys, time; from tgs_salt.training.checkpoints import training_lock\n"
+    holder += "with training_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     with subprocess.Popen(
         [sys.executable, "-c", holder, str(tmp_path / "checkpoints")], stdout=subprocess.PIPE
     ) as process:
         assert process.stdout.readline() == b"held\n"
-        message = rf"process {process.pid} on .* is training this fold; wait for it"
-        with pytest.raises(UserError, match=message), fold_lock(tmp_path / "checkpoints"):
+        message = rf"process {process.pid} on .* is training this model and fold; wait for it"
+        with pytest.raises(UserError, match=message), training_lock(tmp_path / "checkpoints"):
             pass
         process.kill()
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tgs_salt.models.heads import Outputs
 from tgs_salt.settings.loss import LOSSES
-from tgs_salt.training.losses import TERMS, build_loss, dice, focal, lovasz, symmetric_lovasz
+from tgs_salt.training.losses import LOSS_FUNCTIONS, build_loss, dice, focal, lovasz, symmetric_lovasz
 
 
 def sample(seed: int, count: int = 5, side: int = 9) -> tuple[Tensor, Tensor]:
@@ -104,14 +104,14 @@ def test_extreme_logits_give_finite_losses_and_gradients(name: str, scale: float
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradients_equal_finite_differences(name: str) -> None:
     logits, targets = sample(6, count=3, side=4)
-    assert torch.autograd.gradcheck(lambda z: TERMS[name](z, targets), logits.requires_grad_())
+    assert torch.autograd.gradcheck(lambda z: LOSS_FUNCTIONS[name](z, targets), logits.requires_grad_())
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_batch_loss_is_the_mean_over_tiles(name: str) -> None:
     logits, targets = sample(8)
-    losses = [TERMS[name](z[None], y[None]).item() for z, y in zip(logits, targets, strict=True)]
-    assert TERMS[name](logits, targets).item() == pytest.approx(sum(losses) / len(losses), rel=1e-9)
+    losses = [LOSS_FUNCTIONS[name](z[None], y[None]).item() for z, y in zip(logits, targets, strict=True)]
+    assert LOSS_FUNCTIONS[name](logits, targets).item() == pytest.approx(sum(losses) / len(losses), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", LOSSES)

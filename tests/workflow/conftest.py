@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from helpers import workflow_runner
 from helpers.workflow_runner import FinishedExperiment
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedExperiment:
-    """The tiny experiment after a run on the CPU, from the synthetic dataset to the submission."""
-    folder = tmp_path_factory.mktemp("finished")
+    """The tiny experiment after a run on the CPU, from the synthetic dataset to the submission.
+
+    It runs once: each further process of pytest-xdist copies it.
+    """
     experiment = workflow_runner.tiny()
-    run = workflow_runner.run(folder, experiment, "--resources", "gpu=0")
-    assert run.code == 0, run.output
-    return FinishedExperiment(folder, experiment, first_run=run)
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    with FileLock(f"{shared}.lock"):
+        output = shared.with_suffix(".txt")
+        if not output.exists():
+            run = workflow_runner.run(shared, experiment, "--resources", "gpu=0")
+            assert run.code == 0, run.output
+            output.write_text(run.output, encoding="utf-8")
+    folder = shutil.copytree(shared, tmp_path_factory.mktemp("finished") / "experiment")
+    return FinishedExperiment(folder, experiment, first_output=output.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

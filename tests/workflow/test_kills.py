@@ -83,7 +83,7 @@ def test_a_training_that_outlives_its_snakemake_process_locks_its_fold(tmp_path:
     second = workflow_runner.run(folder, experiment, model, *CPU)
     assert second.code == 1
     assert f"process {trainer.pid} on" in second.output
-    assert "is training this fold; wait for it, or stop it, and run the same command again." in second.output
+    assert "is training this model and fold; wait for it, or stop it, and run the same command again." in second.output
     trainer.resume()
     psutil.wait_procs([trainer], timeout=120)
     # The second run gave up on the job, so the weights that were written later are accepted.

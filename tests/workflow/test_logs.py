@@ -41,10 +41,9 @@ def test_the_log_of_a_failed_job_ends_with_the_cause(copy: Copy, finished: Finis
 
 
 def test_unused_models_are_printed_before_and_after_a_run(finished: FinishedExperiment) -> None:
-    assert finished.first_run is not None
     # The tiny experiment adds to the two models of config.yaml.
     sentence = "Skipping models that are not part of the ensemble: "
-    output = finished.first_run.output
+    output = finished.first_output
     assert output.count(f"{sentence}unet, lovasz (add them to ensemble.models)\n") == 2
     assert output.index(sentence) < output.index("Building DAG") < output.rindex(sentence)
     idle = {
@@ -67,7 +66,7 @@ def test_models_trained_by_an_older_version_are_reported_not_retrained(
 ) -> None:
     experiment = copy(finished)
     timing = experiment.results / FOLD / "timing.json"
-    assert finished.first_run is not None and "older version" not in finished.first_run.output
+    assert finished.first_output and "older version" not in finished.first_output
     timing.write_text(json.dumps({**json.loads(timing.read_text()), "code": "0123456789abcdef"}))
     again = experiment.run_again("--resources", "gpu=0")
     assert again.code == 0 and again.names == {"report"}, again.output

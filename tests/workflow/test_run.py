@@ -63,8 +63,7 @@ def test_arrays_have_the_rows_of_the_dataset(finished: FinishedExperiment) -> No
 
 
 def test_the_terminal_ends_with_scores_and_the_next_commands(finished: FinishedExperiment) -> None:
-    assert finished.first_run is not None
-    output = finished.first_run.output
+    output = finished.first_output
     for fold in (0, 1):
         assert f"base fold {fold}: epoch 1/1, loss" in output
         assert re.search(rf"│ base +│ +{fold} │ +12 │ +\d\.\d+ │ +\d\.\d+ │", output), output[-3000:]

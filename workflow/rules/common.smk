@@ -38,7 +38,7 @@ with user_errors():
 # Jobs get these from the environment, because a changed parameter would rerun them.
 os.environ.update(
     TGS_SALT_RUNTIME=json.dumps({"runtime": SETTINGS.runtime.model_dump()}),
-    # A training whose Snakemake process has ended keeps its checkpoint for the next run.
+    # A training run whose Snakemake process has ended keeps its checkpoint for the next run.
     TGS_SALT_SNAKEMAKE=str(os.getpid()),
 )
 

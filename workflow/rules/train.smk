@@ -31,11 +31,11 @@ rule train:
         gpu=1,
     params:
         settings=lambda wildcards: graph.sections_json(model=SETTINGS.models[wildcards.model]),
-        stages=lambda wildcards, input: graph.stage_options(dict(input.items())),
+        stage_options=lambda wildcards, input: graph.stage_options(dict(input.items())),
     shell:
         "python -m tgs_salt train --model {wildcards.model} --fold {wildcards.fold} --gpus {resources.gpu}"
         " --settings {params.settings:q} --images {input.images:q} --masks {input.masks:q} --tiles {input.tiles:q}"
-        " --folds {input.folds:q} {params.stages} --output {output.model:q} 2> {log:q}"
+        " --folds {input.folds:q} {params.stage_options} --output {output.model:q} 2> {log:q}"
 
 
 rule predict:
@@ -55,6 +55,7 @@ rule predict:
         gpu=1,
     params:
         settings=graph.sections_json(predict=SETTINGS.predict),
+        # Not passed to the command: a changed digest makes Snakemake rerun the rule.
         code=lambda wildcards: graph.prediction_code(SETTINGS, wildcards.model),
     shell:
         "python -m tgs_salt predict --split {wildcards.split} --gpus {resources.gpu} --settings {params.settings:q}"
@@ -81,6 +82,7 @@ if SETTINGS.predict.shards > 1:
             gpu=1,
         params:
             settings=graph.sections_json(predict=SETTINGS.predict),
+            # Not passed to the command: a changed digest makes Snakemake rerun the rule.
             code=lambda wildcards: graph.prediction_code(SETTINGS, wildcards.model),
         shell:
             "python -m tgs_salt predict --split test --shard {wildcards.shard}/{wildcards.shards}"
@@ -102,6 +104,7 @@ if SETTINGS.predict.shards > 1:
             "../../envs/tgs-salt.yaml"
         params:
             shards=repeat_option("shard"),
+            # Not passed to the command: a changed digest makes Snakemake rerun the rule.
             code=lambda wildcards: graph.prediction_code(SETTINGS, wildcards.model),
         shell:
             "python -m tgs_salt merge-shards {params.shards} --output {output:q} 2> {log:q}"

@@ -40,26 +40,25 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise _exit(1, str(error)) from None
     except signals.Interrupted as interrupt:
-        print(f"error: {interrupt}", file=sys.stderr)
-        raise SystemExit(interrupt.code) from None
+        raise _exit(interrupt.code, str(interrupt)) from None
     except BrokenPipeError:
         raise SystemExit(130) from None
     except MemoryError:
-        print("error: out of memory; run fewer jobs at once (--cores) or use a machine with more.", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise _exit(1, "out of memory; run fewer jobs at once (--cores) or use a machine with more.") from None
     except Exception as error:
         if isinstance(error, OSError) and (disk_full := files.disk_full_error(error)):
-            print(f"error: {disk_full}", file=sys.stderr)
-            raise SystemExit(1) from None
+            raise _exit(1, str(disk_full)) from None
         traceback.print_exc()
-        print(
-            f"error: {type(error).__name__}: {error} (a bug in tgs-salt {__version__}; see the traceback above)",
-            file=sys.stderr,
-        )
-        raise SystemExit(2) from None
+        name = type(error).__name__
+        raise _exit(2, f"{name}: {error} (a bug in tgs-salt {__version__}; see the traceback above)") from None
+
+
+def _exit(code: int, message: str) -> SystemExit:
+    """Print `message` as the last line of the log: one line, whatever line breaks an exception's text has."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return SystemExit(code)
 
 
 def runtime() -> Runtime:

@@ -36,7 +36,7 @@ def check_submission(
 ) -> None:
     """Check a submission CSV as strictly as Kaggle does.
 
-    Also rejects run-length codes whose runs are unsorted or could be merged.
+    Also rejects run-length encodings whose runs are unsorted or could be merged.
     """
     from tgs_salt.postprocessing.submission import check_submission
 

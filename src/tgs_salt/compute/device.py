@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def use_device(gpus: str, jobs_per_gpu: int = 1) -> Iterator[torch.device]:
         jobs_per_gpu: Number of jobs that may share a GPU.
 
     Raises:
-        UserError: `gpus` is invalid, or there is no CUDA device.
+        UserError: `gpus` is invalid, there is no CUDA device, or torch does not support its driver or capability.
     """
     if gpus == "0":
         yield torch.device("cpu")
@@ -60,7 +61,14 @@ def _visible_gpus() -> list[str]:
     """Return a name for each visible GPU, in torch's order; a GPU has the same name in every process."""
     if FAKE_GPUS not in os.environ:
         count = torch.cuda.device_count()
-        return [str(torch.cuda.get_device_properties(index).uuid) for index in range(count)]
+        try:
+            return [str(torch.cuda.get_device_properties(index).uuid) for index in range(count)]
+        except RuntimeError as error:  # the driver lists the GPUs, but CUDA cannot start
+            raise UserError(
+                f"CUDA {torch.version.cuda}, which this torch was built for, cannot start "
+                f"({str(error).splitlines()[0][:200]}); update the NVIDIA driver, or install a torch build for an "
+                "older CUDA (TORCH_BACKEND in the Makefile)."
+            ) from None
     count = int(os.environ[FAKE_GPUS])
     visible = os.environ.get(VISIBLE_DEVICES, ",".join(map(str, range(count))))
     return [f"fake-{index}" for index in visible.split(",") if index.isdigit() and int(index) < count]
@@ -71,9 +79,24 @@ def _select_gpu(index: int, name: str) -> torch.device:
     if FAKE_GPUS in os.environ:
         logger.info(f"GPU {index}: {name}; computing on the CPU")
         return torch.device("cpu")
+    _check_capability(index)
     torch.cuda.set_device(index)
     logger.info(f"GPU {index}: {torch.cuda.get_device_name(index)}")
     return torch.device("cuda", index)
+
+
+def _check_capability(index: int) -> None:
+    """Raise UserError if the installed torch has no kernels for the compute capability of GPU `index`."""
+    capability = torch.cuda.get_device_capability(index)
+    # Such as sm_75 and sm_90a. Kernels of a lower minor version of the same major version run as well.
+    compiled = [int(digits) for arch in torch.cuda.get_arch_list() if (digits := re.sub(r"\D", "", arch))]
+    oldest = min(compiled, default=0)
+    if capability[0] * 10 + capability[1] < oldest:
+        raise UserError(
+            f"{torch.cuda.get_device_name(index)} has compute capability {capability[0]}.{capability[1]}, and this "
+            f"build of torch supports {oldest // 10}.{oldest % 10} and later; install a build for older "
+            "GPUs (TORCH_BACKEND in the Makefile), or use another GPU."
+        )
 
 
 @contextmanager

@@ -91,12 +91,12 @@ def detect_layout(path: Path, train_tiles: int | None = None, test_tiles: int | 
 
 def _no_match_error(path: Path, candidates: list[DatasetSource], expected: tuple[int | None, ...]) -> UserError:
     with_images = [source for source in candidates if any(source.image_readers.values())] or candidates[-1:]
-    found = f"{path}: {', '.join(source.image_summary for source in with_images)}"
+    found = f"{path}: found {', '.join(source.image_summary for source in with_images)}"
     if any(source.matches((None, None, None)) for source in candidates):
         images, masks, tests = ("any number of" if count is None else f"{count:,}" for count in expected)
         return UserError(
-            f"{found}; expected {images} train images, {masks} train masks and {tests} test images. Fix the dataset, "
-            "download it again, or set data.train_tiles and data.test_tiles to its numbers of tiles."
+            f"{found}; expected {images} train images, {masks} train masks and {tests} test images. "
+            "Download the dataset again, or set data.train_tiles and data.test_tiles to the actual number of tiles."
         )
     return UserError(
         f"{found}; {with_images[0].table_summary}; expected train/images, train/masks and test/images with .png files, "
@@ -119,7 +119,9 @@ def _file_reader(path: Path) -> Reader:
     def read() -> bytes:
         limit = MAX_BYTES.get(path.suffix.lower())
         if limit is not None and path.stat().st_size > limit:
-            raise UserError(f"{path}: larger than the limit of {limit // MIB:,} MiB; replace it by the original file.")
+            raise UserError(
+                f"{path}: larger than the limit of {limit // MIB:,} MiB; replace it with the original file."
+            )
         return path.read_bytes()
 
     return read

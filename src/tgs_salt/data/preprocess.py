@@ -94,20 +94,21 @@ def _tiles_table(
 
 def _read_csv(dataset: DatasetSource, name: str, columns: tuple[str, str]) -> pd.DataFrame:
     path = f"{dataset.path}: {name}"
+    expected = f"expected a CSV file with the columns {' and '.join(columns)}"
     try:
         table = read_csv(io.BytesIO(dataset.table_readers[name]()), dtype=str)
     except ValueError as error:
-        raise UserError(f"{path} cannot be read ({error}); expected a csv with {' and '.join(columns)}.") from None
+        raise UserError(f"{path} cannot be read ({error}); {expected}.") from None
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise UserError(f"{path} has no column {missing[0]!r}; expected {' and '.join(columns)}.")
+        raise UserError(f"{path} has no column {missing[0]!r}; {expected}.")
     if not len(table):
         raise UserError(f"{path} has no rows; {FIX_DATASET}.")
     bad_id = next((tile_id for tile_id in table["id"] if not VALID_ID.fullmatch(tile_id)), None)
     if bad_id is not None:
         raise UserError(
             f"{path} has id {bad_id[:40]!r}; expected 1 to 200 printable ASCII characters without commas, quotes and "
-            "slashes: rename that tile."
+            "slashes; rename that tile."
         )
     duplicates = table["id"][table["id"].duplicated()]
     if len(duplicates):
@@ -135,25 +136,25 @@ def _check_ids(dataset: DatasetSource, train: pd.DataFrame, depths: pd.DataFrame
         ids, image_ids = set(table["id"]), set(dataset.image_readers[kind])
         if ids - image_ids:
             raise UserError(
-                f"{path}: {len(ids - image_ids):,} of {len(ids):,} {kind} are missing in {dataset.location}, "
-                f"such as {min(ids - image_ids)}.png; {FIX_DATASET}."
+                f"{path}: {len(ids - image_ids):,} of {len(ids):,} {kind} are missing from the dataset "
+                f"(looked in {dataset.location}), for example {min(ids - image_ids)}.png; {FIX_DATASET}."
             )
         if image_ids - ids:
             raise UserError(
                 f"{path}: {len(image_ids - ids):,} {kind} in {dataset.location} are not in {name}, "
-                f"such as {min(image_ids - ids)}; {FIX_DATASET}."
+                f"for example {min(image_ids - ids)}; {FIX_DATASET}."
             )
     tile_ids = set(train["id"]) | set(sample["id"])
     without_depth = tile_ids - set(depths["id"])
     if without_depth:
         raise UserError(
             f"{path}: depths.csv has no depth for {len(without_depth):,} of {len(tile_ids):,} ids, "
-            f"such as {min(without_depth)}; {FIX_DATASET}."
+            f"for example {min(without_depth)}; {FIX_DATASET}."
         )
 
 
 def _check_masks(dataset: DatasetSource, train: pd.DataFrame, masks: np.ndarray) -> None:
-    """Raise UserError unless every mask image equals the run-length code in train.csv."""
+    """Raise UserError unless every mask image equals the run-length encoding (RLE) in train.csv."""
     rows = zip(train["id"], train["rle_mask"], rle.encode(masks), strict=True)
     for row, (tile_id, code, encoded) in enumerate(rows):
         if code == encoded:

@@ -31,11 +31,13 @@ def read_tiles(path: Path | str, split: str | None = None) -> pd.DataFrame:
     check_column(path, tiles, "coverage", valid_coverage, "a number from 0 to 1")
     for name, rows in tiles.groupby("split", sort=False)["row"]:
         if not np.array_equal(rows, np.arange(len(rows))):
-            raise UserError(f"{path}: rows of the {name} tiles are not 0, 1, 2, ...; {files.RECREATE_HINT}.")
+            raise UserError(
+                f"{path}: expected rows 0, 1, 2, ... of the {name} tiles, in this order; {files.RECREATE_HINT}."
+            )
     if split is None:
         return tiles
     if not (tiles["split"] == split).any():
-        raise UserError(f"{path}: has no {split} tiles; {files.RECREATE_HINT}.")
+        raise UserError(f"{path}: contains no {split} tiles; {files.RECREATE_HINT}.")
     return tiles[tiles["split"] == split].reset_index(drop=True)
 
 
@@ -75,7 +77,8 @@ def read_table(path: Path | str, columns: dict[str, str]) -> pd.DataFrame:
         raise UserError(f"{path}: not the expected table ({error}); {files.RECREATE_HINT}.") from None
     missing = [name for name in columns if name not in table.columns]
     if missing:
-        raise UserError(f"{path}: no column {missing[0]!r}; expected {', '.join(columns)}.")
+        raise UserError(f"{path}: no column {missing[0]!r}, expected {', '.join(columns)}; {files.RECREATE_HINT}.")
     if "id" in columns and table["id"].duplicated().any():
-        raise UserError(f"{path}: id {table['id'][table['id'].duplicated()].iloc[0]} appears twice; keep one row.")
+        duplicate = table["id"][table["id"].duplicated()].iloc[0]
+        raise UserError(f"{path}: id {duplicate} appears twice; {files.RECREATE_HINT}.")
     return table[list(columns)]

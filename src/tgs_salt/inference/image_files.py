@@ -1,4 +1,4 @@
-"""Image files to segment, and the files written for them: masks, overlays and run-length codes."""
+"""Image files to segment, and the files written for them: masks, overlays and run-length encodings (RLE)."""
 
 from __future__ import annotations
 

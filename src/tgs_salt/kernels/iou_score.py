@@ -1,9 +1,10 @@
-"""The competition's score per tile, in integer arithmetic.
+"""The competition's score: mean average precision over IoU thresholds 0.50 to 0.95, in integer arithmetic.
 
-A tile has at most one object: its salt. With intersection I and union U of predicted and true salt, the precision of
-a tile at an IoU threshold t is 1 if I / U > t (strictly), otherwise 0. Its score is the mean over t = 0.50, 0.55, ...,
-0.95 (https://www.kaggle.com/c/tgs-salt-identification-challenge/overview/evaluation). With t = k / 20 the comparison
-is 20 I > k U for k = 10..19, which is exact. If both masks are empty the score is 1; if only one is, it is 0.
+The score is not the plain IoU. A tile has at most one object: its salt. With intersection I and union U of predicted
+and true salt, the precision of a tile at an IoU threshold t is 1 if I / U > t (strictly), otherwise 0. Its score is the
+mean over t = 0.50, 0.55, ..., 0.95 (https://www.kaggle.com/c/tgs-salt-identification-challenge/overview/evaluation).
+With t = k / 20 the comparison is 20 I > k U for k = 10..19, which is exact. If both masks are empty the score is 1; if
+only one is, it is 0.
 """
 
 from functools import partial
@@ -20,7 +21,7 @@ BLOCK = np.uint64(224)  # pixels counted in uint8: below 256, and a multiple of 
 
 
 def score(predicted: np.ndarray, truth: np.ndarray, threads: int = 1) -> np.ndarray:
-    """Return the score of each tile, (n,) float64 in 0..1.
+    """Return the mean average precision of each tile over IoU thresholds 0.50 to 0.95, (n,) float64 in 0..1.
 
     Args:
         predicted: Predicted masks, (n, h, w) bool or uint8, nonzero = salt.
@@ -36,7 +37,7 @@ def score(predicted: np.ndarray, truth: np.ndarray, threads: int = 1) -> np.ndar
 def score_bytes(
     probabilities: np.ndarray, truth: np.ndarray, threshold: int, min_area: int = 0, threads: int = 1
 ) -> np.ndarray:
-    """Return the score of each tile, (n,) float64 in 0..1, for probabilities instead of masks.
+    """Return the same score as `score`, (n,) float64 in 0..1, for probabilities instead of masks.
 
     Args:
         probabilities: Probability bytes, (n, h, w) uint8. A pixel is salt if its byte is at least `threshold`.
@@ -65,11 +66,11 @@ def _score(predicted: np.ndarray, truth: np.ndarray, threshold: np.uint8, min_ar
 
 @kernel
 def count_pixels(
-    predicted: np.ndarray, truth: np.ndarray, start: int, end: int, threshold: int
+    predicted: np.ndarray, truth: np.ndarray, start: int, stop: int, threshold: int
 ) -> tuple[int, int, int]:
-    """Count salt pixels of start..end-1 in the prediction, the truth and their intersection; at most 255 pixels."""
+    """Count the salt pixels in range(start, stop), at most 255: predicted, true and in both masks."""
     predicted_area = true_area = intersection = U8(0)
-    for k in range(start, end):
+    for k in range(start, stop):
         a = U8(predicted[k] >= threshold)
         b = U8(truth[k] != U8(0))
         predicted_area = U8(predicted_area + a)
@@ -85,25 +86,25 @@ def score_tiles(
     pixels: int,  # per tile
     threshold: int,  # uint8
     min_area: int,
-    tenths: np.ndarray,  # (n,) uint8, output: ten times the score
-    first: int,
-    last: int,
+    tenths: np.ndarray,  # (n,) uint8, output: 10 x score
+    start: int,
+    stop: int,
 ) -> None:
-    """Score tiles first..last-1."""
-    for tile in range(first, last):
+    """Score the tiles in range(start, stop)."""
+    for tile in range(start, stop):
         predicted_area = true_area = intersection = 0
-        start = np.uint64(tile * pixels)
+        position = np.uint64(tile * pixels)
         end = np.uint64((tile + 1) * pixels)
-        while start + BLOCK <= end:
-            a, b, both = count_pixels(predicted, truth, start, start + BLOCK, threshold)
+        while position + BLOCK <= end:
+            a, b, both = count_pixels(predicted, truth, position, position + BLOCK, threshold)
             predicted_area, true_area, intersection = predicted_area + a, true_area + b, intersection + both
-            start += BLOCK
-        a, b, both = count_pixels(predicted, truth, start, end, threshold)
+            position += BLOCK
+        a, b, both = count_pixels(predicted, truth, position, end, threshold)
         predicted_area, true_area, intersection = predicted_area + a, true_area + b, intersection + both
         if predicted_area < min_area:
             predicted_area = intersection = 0
         union = predicted_area + true_area - intersection
         hits = 0  # IoU thresholds that the tile exceeds
-        for k in range(10, 20):
+        for k in range(10, 20):  # IoU thresholds k / 20
             hits += 20 * intersection > k * union
         tenths[tile] = hits if union else 10

@@ -32,7 +32,7 @@ def inline_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def map_chunks(function: Callable[[int, int], Any], count: int, threads: int, chunk_size: int) -> list[Any]:
-    """Call `function(first, last)` for consecutive chunks of `range(count)` and return the results in order.
+    """Call `function(start, stop)` for consecutive chunks of `range(count)` and return the results in order.
 
     Chunks have at most `chunk_size` elements. With one thread the calls run in the caller's thread; more threads take
     chunks from a common queue, so that a slow chunk does not delay the others.
@@ -42,7 +42,7 @@ def map_chunks(function: Callable[[int, int], Any], count: int, threads: int, ch
     """
     if threads < 1:
         raise ValueError(f"threads is {threads}; expected at least 1")
-    chunks = [(first, min(first + chunk_size, count)) for first in range(0, count, chunk_size)]
+    chunks = [(start, min(start + chunk_size, count)) for start in range(0, count, chunk_size)]
     if threads == 1 or len(chunks) < 2:
         return [function(*chunk) for chunk in chunks]
     with ThreadPoolExecutor(min(threads, len(chunks))) as pool:

@@ -73,7 +73,7 @@ def _to_str(name: str | bytes) -> str:
 
 
 def _encode_rows(
-    stack: np.ndarray, prefixes: bytes, starts: np.ndarray, threshold: np.uint8, min_area: int, threads: int
+    stack: np.ndarray, prefixes: bytes, offsets: np.ndarray, threshold: np.uint8, min_area: int, threads: int
 ) -> bytes:
     """Return the rows of all tiles; see `rle_kernels.write_rows` for the arguments."""
     count, height, width = stack.shape
@@ -82,14 +82,14 @@ def _encode_rows(
         raise ValueError(f"tiles have {pixels} pixels; expected at most {rle_kernels.MAX_PIXELS}")
     prefix_bytes = np.frombuffer(prefixes, np.uint8)
     max_runs_bytes = (pixels + 1) // 2 * 2 * (len(str(pixels)) + 1) + 1 + rle_kernels.SLACK
-    buffer_size = max(BUFFER_BYTES, max_runs_bytes + int(np.diff(starts).max(initial=0)))
+    buffer_size = max(BUFFER_BYTES, max_runs_bytes + int(np.diff(offsets).max(initial=0)))
 
-    def encode_chunk(source: np.ndarray, starts: np.ndarray, first: int, last: int) -> bytes:
+    def encode_chunk(source: np.ndarray, offsets: np.ndarray, start: int, stop: int) -> bytes:
         out = np.empty(buffer_size, np.uint8)  # the system allocates only the pages that are written
         rows = []
-        while first < last:
-            first, size = rle_kernels.write_rows(
-                source, height, width, threshold, min_area, prefix_bytes, starts, max_runs_bytes, first, last, out
+        while start < stop:
+            start, size = rle_kernels.write_rows(
+                source, height, width, threshold, min_area, prefix_bytes, offsets, max_runs_bytes, start, stop, out
             )
             rows.append(out[:size].tobytes())
         return b"".join(rows)
@@ -99,8 +99,8 @@ def _encode_rows(
     body = max(0, count - (rle_kernels.bytes_read(height, width) - 1) // pixels)
     tail = np.zeros((count - body) * pixels + rle_kernels.bytes_read(height, width), np.uint8)
     tail[: (count - body) * pixels] = source[body * pixels :]
-    chunks = map_chunks(partial(encode_chunk, source, starts), body, threads, max(1, CHUNK_BYTES // pixels))
-    return b"".join([*chunks, encode_chunk(read_only(tail), starts[body:], 0, count - body)])
+    chunks = map_chunks(partial(encode_chunk, source, offsets), body, threads, max(1, CHUNK_BYTES // pixels))
+    return b"".join([*chunks, encode_chunk(read_only(tail), offsets[body:], 0, count - body)])
 
 
 def parse(rle: str, shape: tuple[int, int] = (101, 101), canonical: bool = False) -> np.ndarray:

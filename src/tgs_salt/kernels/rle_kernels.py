@@ -178,15 +178,15 @@ def write_rows(
     threshold: int,  # uint8: a pixel is salt if its byte is at least this
     min_area: int,  # a tile with fewer salt pixels has no runs
     prefixes: np.ndarray,  # (bytes,) uint8: the beginnings of all rows, concatenated
-    starts: np.ndarray,  # (tiles + 1,) int64: offsets of the rows' beginnings in `prefixes`
+    prefix_offsets: np.ndarray,  # (tiles + 1,) int64: offsets of the rows' beginnings in `prefixes`
     max_runs_bytes: int,  # upper bound of the bytes for the runs of one tile, SLACK included
-    first: int,
-    last: int,
+    start: int,
+    stop: int,
     out: np.ndarray,  # (bytes,) uint8, output
 ) -> tuple[int, int]:
-    """Write rows (prefix, runs, newline) of tiles first..last-1 until `out` may be too small for another row.
+    """Write rows (prefix, runs, newline) of tiles in range(start, stop) until `out` may be too small for another row.
 
-    Returns the first tile that is not written (`last` if all are) and the number of bytes written.
+    Returns the first tile that is not written (`stop` if all are) and the number of bytes written.
     """
     padded_width = (width + VECTOR_BYTES - 1) // VECTOR_BYTES * VECTOR_BYTES
     blocks = (height + 63) // 64
@@ -194,11 +194,11 @@ def write_rows(
     words = np.zeros(blocks * padded_width, np.uint64)
     edges = np.empty(height * width + 1, np.uint64)
     position = U64(0)
-    for tile in range(first, last):
-        start, end = starts[tile], starts[tile + 1]
-        if np.int64(position) + end - start + max_runs_bytes > out.size:
+    for tile in range(start, stop):
+        prefix_start, prefix_end = prefix_offsets[tile], prefix_offsets[tile + 1]
+        if np.int64(position) + prefix_end - prefix_start + max_runs_bytes > out.size:
             return tile, np.int64(position)
-        for k in range(U64(start), U64(end)):
+        for k in range(U64(prefix_start), U64(prefix_end)):
             out[position] = prefixes[k]
             position += ONE
         pack_bits(source, tile * height * width, height, width, padded_width, threshold, packed)
@@ -208,4 +208,4 @@ def write_rows(
             position = write_runs(edges, count, out, position) - ONE  # the newline replaces the last space
         out[position] = ord("\n")
         position += ONE
-    return last, np.int64(position)
+    return stop, np.int64(position)

@@ -1,13 +1,15 @@
-"""Exact scores at every threshold and every minimum area, from one pass over the probabilities.
+"""Exact scores at every probability threshold and every minimum area, from one pass over the probabilities.
 
 The histogram of a tile's probability bytes, separate for salt and background pixels, determines its predicted area and
-its intersection with the truth at all 256 thresholds: they are sums over the bytes at or above the threshold. The
-tile's score at a threshold is then computed in integers (see `iou_score`). A minimum area matters only if the
-predicted area is smaller: then the tile scores as an empty prediction does. Each pair of tile and threshold is thus a
-step function of the minimum area. Its step is added to a table of differences, which is summed once at the end.
+its intersection with the true mask at all 256 probability thresholds: they are sums over the bytes at or above the
+threshold. The tile's score at a probability threshold is then computed in integers (see `iou_score`).
 
-Tables are additive integers (tenths of score, summed over tiles). The table without a fold is the table of all tiles
-minus that of the fold.
+A minimum area changes the score only if the predicted area is smaller: the prediction then counts as empty. For each
+tile and threshold, the score is a step function of min_area. Steps are added to a difference array; a cumulative sum
+along min_area gives the table.
+
+Entries are integers (10 x score, summed over tiles), so tables can be added and subtracted: the table of all tiles
+outside a fold is the table of all tiles minus the fold's.
 """
 
 from functools import partial
@@ -57,7 +59,7 @@ def histograms(probabilities: np.ndarray, truth: np.ndarray, threads: int = 1) -
 
 
 def score_table(histograms: np.ndarray, tiles: np.ndarray | None = None, threads: int = 1) -> np.ndarray:
-    """Return tenths of score, summed over tiles, at [threshold, min_area]: (256, h * w + 1) int64.
+    """Return 10 x score, summed over tiles, at [probability threshold, min_area]: (256, h * w + 1) int64.
 
     Args:
         histograms: Result of `histograms`, (n, 2, 256) uint32.
@@ -70,14 +72,14 @@ def score_table(histograms: np.ndarray, tiles: np.ndarray | None = None, threads
     """
     counts, indices = _check_arguments(histograms, tiles)
     tenths, areas = _score_thresholds(counts, indices, threads)
-    empty = np.where(counts[indices, 1].any(axis=1), 0, 10).astype(np.uint8)
+    empty_prediction_tenths = np.where(counts[indices, 1].any(axis=1), 0, 10).astype(np.uint8)
     table = np.zeros((256, int(counts[0].sum()) + 1), np.int64)
-    map_chunks(partial(fill_table, tenths, areas, empty, table), 256, threads, ROWS_PER_CHUNK)
+    map_chunks(partial(fill_table, tenths, areas, empty_prediction_tenths, table), 256, threads, ROWS_PER_CHUNK)
     return table
 
 
 def score_by_threshold(histograms: np.ndarray, tiles: np.ndarray | None = None, threads: int = 1) -> np.ndarray:
-    """Return tenths of score, summed over tiles, at each threshold without a minimum area: (256,) int64.
+    """Return 10 x score, summed over tiles, at each probability threshold without a minimum area: (256,) int64.
 
     This is the first column of `score_table`, with the same arguments and errors.
     """
@@ -87,7 +89,7 @@ def score_by_threshold(histograms: np.ndarray, tiles: np.ndarray | None = None, 
 
 
 def _score_thresholds(counts: np.ndarray, indices: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return tenths of score, (m, 256) uint8, and predicted areas, (m, 256) int32, of the tiles `indices`, (m,)."""
+    """Return 10 x score, (m, 256) uint8, and predicted areas, (m, 256) int32, of the tiles `indices`, (m,)."""
     tenths = np.empty((len(indices), 256), np.uint8)
     areas = np.empty((len(indices), 256), np.int32)
     map_chunks(partial(score_thresholds, counts, indices, tenths, areas), len(indices), threads, TILES_PER_CHUNK)
@@ -131,17 +133,17 @@ def count_bytes(
     truth: np.ndarray,  # (n * pixels,) uint8
     pixels: int,  # per tile
     counts: np.ndarray,  # (n, 2, 256) uint32, output
-    first: int,
-    last: int,
+    start: int,
+    stop: int,
 ) -> None:
-    """Compute the histograms of tiles first..last-1.
+    """Compute the histograms of the tiles in range(start, stop).
 
     Pixels are read eight at a time. In the output of a trained network most groups of eight are equal (certainly salt
     or certainly not) and are counted by one addition. The pixels of other groups go to four histograms in turn:
     neighbors are often equal, and adding to the counter that was just written would wait for that write.
     """
     subtotals = np.zeros((4, 512), np.uint32)
-    for tile in range(first, last):
+    for tile in range(start, stop):
         subtotals[:] = 0
         position, end = U64(tile * pixels), U64((tile + 1) * pixels)
         while position + U64(8) <= end:
@@ -175,17 +177,17 @@ def count_bytes(
 def score_thresholds(
     counts: np.ndarray,  # (n, 2, 256) uint32
     indices: np.ndarray,  # (m,) int64
-    tenths: np.ndarray,  # (m, 256) uint8, output: ten times the score at each threshold
-    areas: np.ndarray,  # (m, 256) int32, output: predicted salt pixels at each threshold
-    first: int,
-    last: int,
+    tenths: np.ndarray,  # (m, 256) uint8, output: 10 x score at each probability threshold
+    areas: np.ndarray,  # (m, 256) int32, output: predicted salt pixels at each probability threshold
+    start: int,
+    stop: int,
 ) -> None:
-    """Compute score and area of the tiles indices[first..last-1] at every threshold."""
+    """Compute score and area of the tiles indices[start:stop] at every probability threshold."""
     intersections = np.empty(256, np.int32)
-    for row in range(U64(first), U64(last)):
+    for row in range(U64(start), U64(stop)):
         tile = U64(indices[row])
         inside = outside = np.int32(0)  # predicted salt pixels inside and outside the true salt
-        for k in range(N_THRESHOLDS):  # from the highest threshold down, as cumulative sums
+        for k in range(N_THRESHOLDS):  # from the highest probability threshold down, as cumulative sums
             threshold = N_THRESHOLDS - U64(1) - k
             outside = np.int32(outside + np.int32(counts[tile, U64(0), threshold]))
             inside = np.int32(inside + np.int32(counts[tile, U64(1), threshold]))
@@ -196,7 +198,7 @@ def score_thresholds(
             scaled = np.int32(20 * intersections[threshold])
             union = np.int32(areas[row, threshold] + true_area - intersections[threshold])
             hits = np.int32(0)
-            for k in range(10, 20):
+            for k in range(10, 20):  # IoU thresholds k / 20
                 hits = np.int32(hits + np.int32(scaled > np.int32(np.int32(k) * union)))
             tenths[row, threshold] = hits if union else 10
 
@@ -205,20 +207,20 @@ def score_thresholds(
 def fill_table(
     tenths: np.ndarray,  # (m, 256) uint8
     areas: np.ndarray,  # (m, 256) int32
-    empty: np.ndarray,  # (m,) uint8: ten times the score of an empty prediction
+    empty_prediction_tenths: np.ndarray,  # (m,) uint8: 10 x score of an empty prediction
     table: np.ndarray,  # (256, pixels + 1) int64, zeros, output
-    first: int,
-    last: int,
+    start: int,
+    stop: int,
 ) -> None:
-    """Compute rows first..last-1 of the table."""
+    """Compute the rows of the table in range(start, stop)."""
     columns = U64(table.shape[1])
     for row in range(U64(tenths.shape[0])):
-        for threshold in range(U64(first), U64(last)):
+        for threshold in range(U64(start), U64(stop)):
             table[threshold, U64(0)] += np.int64(tenths[row, threshold])
             step = U64(areas[row, threshold]) + U64(1)  # the smallest minimum area that makes this tile empty
             if step < columns:
-                table[threshold, step] += np.int64(empty[row]) - np.int64(tenths[row, threshold])
-    for threshold in range(U64(first), U64(last)):
+                table[threshold, step] += np.int64(empty_prediction_tenths[row]) - np.int64(tenths[row, threshold])
+    for threshold in range(U64(start), U64(stop)):
         total = table[threshold, U64(0)]
         for area in range(U64(1), columns):
             total += table[threshold, area]

@@ -22,7 +22,7 @@ from tgs_salt.records import NonNegativeInt, Record, validate_record
 from tgs_salt.settings import MAX_TILE_SIZE, Model, validate
 
 FORMAT_VERSION = 1
-# Increment when a code change alters training results: checkpoints of unfinished trainings become invalid.
+# Increment when a code change alters training results: checkpoints of unfinished training runs become invalid.
 TRAINING_VERSION = 6
 
 
@@ -60,7 +60,7 @@ def load_model(path: Path, device: torch.device) -> tuple[TileModel, dict[str, A
     """
     content = read_torch_file(path)
     if content is None:
-        raise UserError(f"{path}: not a valid model file; delete it and run snakemake again.")
+        raise UserError(f"{path}: not a valid model file; {files.RECREATE_HINT}.")
     if content.get("format") != FORMAT_VERSION:
         raise UserError(f"{path}: format {content.get('format')!r}, expected {FORMAT_VERSION}; train this fold again.")
     try:
@@ -80,12 +80,12 @@ def load_model(path: Path, device: torch.device) -> tuple[TileModel, dict[str, A
 def load_weights(path: Path, network: TileModel, fold_hash: str) -> None:
     """Load the weights of another model's `model.pt` into `network`.
 
-    Raises UserError if the networks differ, or if the other model held out other tiles: its training would have
-    included labels that this fold is validated on.
+    Raises UserError if the networks differ, or if the other model held out other tiles: it would have been trained
+    on labels that this fold is validated on.
     """
     content = read_torch_file(path)
     if content is None or "weights" not in content:
-        raise UserError(f"{path}: not a valid model file; delete it and run snakemake again.")
+        raise UserError(f"{path}: not a valid model file; {files.RECREATE_HINT}.")
     if content.get("fold_hash") != fold_hash:
         raise UserError(f"{path}: init_from needs a model that held out the same tiles; train both with one folds.csv.")
     try:

@@ -44,11 +44,11 @@ def weighted_mean(predictions: list[np.ndarray], weights: list[int], threads: in
     terms = [(array, weight) for array, weight in zip(predictions, weights, strict=True) if weight]
     mean = np.empty(predictions[0].shape, np.uint8)
 
-    def average_chunk(first: int, last: int) -> None:
-        weighted_sum = np.full(mean[first:last].shape, total, np.uint32)
+    def average_chunk(start: int, stop: int) -> None:
+        weighted_sum = np.full(mean[start:stop].shape, total, np.uint32)
         for array, weight in terms:
-            weighted_sum += np.multiply(array[first:last], 2 * weight, dtype=np.uint32)
-        mean[first:last] = weighted_sum // np.uint32(2 * total)
+            weighted_sum += np.multiply(array[start:stop], 2 * weight, dtype=np.uint32)
+        mean[start:stop] = weighted_sum // np.uint32(2 * total)
 
     map_chunks(average_chunk, len(mean), threads, CHUNK)
     return mean

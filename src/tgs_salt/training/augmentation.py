@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tgs_salt.settings import Augment
 
-NOISE_OFFSETS = 2**20  # number of positions in the noise pool at which the noise of a tile may start
+N_NOISE_OFFSETS = 2**20  # number of positions in the noise pool at which the noise of a tile may start
 
 
 @dataclass
@@ -35,10 +35,10 @@ class AugmentationParams:
         return AugmentationParams(self.settings, self.values.to(device), noise_pool)
 
     def apply(self, pixels: Tensor, targets: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Augment the tiles `rows`, given as (n, 1, side, side) pixels and targets in 0..1.
+        """Augment the tiles `rows`, given as (n, 1, tile_size, tile_size) pixels and targets in 0..1.
 
         Pixels and targets are warped alike, with reflection at the borders. Binary targets stay binary; soft targets
-        are interpolated and stay in 0..1. The pixels of a blank tile do not change, so that it stays blank.
+        are interpolated and stay in 0..1. The pixels of a blank (constant) tile do not change.
         """
         values = self.values.index_select(0, rows)
         columns = (column.view(-1, 1, 1, 1) for column in values[:, :8].unbind(1))
@@ -62,36 +62,43 @@ class AugmentationParams:
         return torch.where(blank, original, pixels.clamp(0, 1)), targets
 
 
-def sample_augmentations(count: int, side: int, settings: Augment, generator: torch.Generator) -> AugmentationParams:
-    """Draw random augmentations for `count` tiles of `side` x `side` pixels.
+def sample_augmentations(
+    count: int, tile_size: int, settings: Augment, generator: torch.Generator
+) -> AugmentationParams:
+    """Draw random augmentations for `count` tiles of `tile_size` x `tile_size` pixels.
 
     Columns of `values`:
         0: flip, 0 or 1
         1, 2: brightness shift and contrast factor
         3, 4: standard deviation of the noise and its offset in the noise pool
-        5, 6, 7: half the side of the cutout square and its center (y, x), in tile sides
+        5, 6, 7: half the side of the cutout square and its center (y, x), as a fraction of the tile size
         8 to 13: the 2 x 3 affine matrix from output to input coordinates, both in -1..1 from edge to edge
     """
-    first, more = torch.rand(count, 3, generator=generator), torch.rand(count, 11, generator=generator)
-    flip = (first[:, 0] < settings.hflip).float()
-    sigma, noise_offset, side_share, center_y, center_x = more[:, :5].unbind(1)
+    flip_and_intensity = torch.rand(count, 3, generator=generator)
+    noise_cutout_affine = torch.rand(count, 11, generator=generator)
+    flip = (flip_and_intensity[:, 0] < settings.hflip).float()
+    sigma, noise_offset, cutout_size, center_y, center_x = noise_cutout_affine[:, :5].unbind(1)
     columns = [
         flip,
-        (2 * first[:, 1] - 1) * settings.brightness,
-        1 + (2 * first[:, 2] - 1) * settings.contrast,
+        (2 * flip_and_intensity[:, 1] - 1) * settings.brightness,
+        1 + (2 * flip_and_intensity[:, 2] - 1) * settings.contrast,
         sigma * settings.gauss_noise,
-        (noise_offset * NOISE_OFFSETS).floor(),
-        side_share * settings.cutout / 2,
+        (noise_offset * N_NOISE_OFFSETS).floor(),
+        cutout_size * settings.cutout / 2,
         center_y,
         center_x,
     ]
-    matrices = _affine_matrices(flip, more[:, 5:], torch.rand(count, 2, generator=generator), settings)
-    noise_pool = torch.randn(NOISE_OFFSETS + side * side, generator=generator) if settings.gauss_noise else None
+    matrices = _affine_matrices(flip, noise_cutout_affine[:, 5:], torch.rand(count, 2, generator=generator), settings)
+    noise_pool = (
+        torch.randn(N_NOISE_OFFSETS + tile_size * tile_size, generator=generator) if settings.gauss_noise else None
+    )
     return AugmentationParams(settings, torch.cat([torch.stack(columns, dim=1), matrices], dim=1), noise_pool)
 
 
 def _affine_matrices(flip: Tensor, uniform: Tensor, crop: Tensor, settings: Augment) -> Tensor:
-    """Return (count, 6) rows of 2 x 3 matrices: crop, rotate, scale and shift, then flip.
+    """Return (count, 6) rows of 2 x 3 matrices of crop, rotation and scale, shift, and flip.
+
+    They are composed in output-to-input order: the image itself is flipped first and cropped last.
 
     `uniform` (count, 6) and `crop` (count, 2) are uniform random numbers in 0..1.
     """
@@ -118,7 +125,7 @@ def _has_affine(settings: Augment) -> bool:
 
 
 def _warp(pixels: Tensor, targets: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Resample pixels and targets (n, 1, side, side) by affine matrices (n, 2, 3), in one call."""
+    """Resample pixels and targets (n, 1, tile_size, tile_size) by affine matrices (n, 2, 3), in one call."""
     stacked = torch.cat([pixels, targets], dim=1)
     grid = _affine_grid(matrices, pixels.shape[-1])
     warped = F.grid_sample(stacked, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
@@ -127,18 +134,21 @@ def _warp(pixels: Tensor, targets: Tensor, matrices: Tensor) -> tuple[Tensor, Te
     return pixels, torch.where(binary, (soft >= 0.5).to(soft.dtype), soft)
 
 
-def _affine_grid(matrices: Tensor, side: int) -> Tensor:
-    """Return the (n, side, side, 2) grid of `F.affine_grid`, at a fraction of its time.
+def _affine_grid(matrices: Tensor, tile_size: int) -> Tensor:
+    """Return the (n, tile_size, tile_size, 2) grid of `F.affine_grid`, at a fraction of its time.
 
     Rows and columns are transformed separately, then added.
     """
-    centers = (torch.arange(side, device=matrices.device) * 2 + 1) / side - 1
+    centers = (torch.arange(tile_size, device=matrices.device) * 2 + 1) / tile_size - 1
     columns = matrices[:, :, :1] * centers
     rows = matrices[:, :, 1:2] * centers + matrices[:, :, 2:]
     return (columns.unsqueeze(2) + rows.unsqueeze(3)).permute(0, 2, 3, 1)
 
 
-def _cutout_mask(center_y: Tensor, center_x: Tensor, half_side: Tensor, side: int) -> Tensor:
-    """Return (n, 1, side, side) bool, true in a square; its center and half side are (n, 1, 1, 1), in tile sides."""
-    centers = (torch.arange(side, device=center_y.device) + 0.5) / side
+def _cutout_mask(center_y: Tensor, center_x: Tensor, half_side: Tensor, tile_size: int) -> Tensor:
+    """Return the cutout squares, (n, 1, tile_size, tile_size) bool.
+
+    Their centers and half their sides are (n, 1, 1, 1), as fractions of the tile size.
+    """
+    centers = (torch.arange(tile_size, device=center_y.device) + 0.5) / tile_size
     return ((centers.view(-1, 1) - center_y).abs() < half_side) & ((centers - center_x).abs() < half_side)

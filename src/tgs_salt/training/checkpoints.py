@@ -1,7 +1,7 @@
-"""Checkpoints of one training: when to save, which one to resume from, and the lock of the fold.
+"""Checkpoints of one training run: when to save, which one to resume from, and the lock of a model and fold.
 
 checkpoints/checkpoint.pt, previous.pt    training states; used only if settings, data and code match
-checkpoints/lock, holder.txt              held by the process that trains this fold
+checkpoints/lock, holder.txt              held by the process that trains this model and fold
 checkpoints/history.csv                   for readers that do not import torch
 """
 
@@ -27,9 +27,9 @@ State = dict[str, Any]
 
 
 class CheckpointManager:
-    """The latest two checkpoints of one training in `folder`, saved at least once per epoch and every `minutes`.
+    """The latest two checkpoints of one training run in `folder`, saved after each epoch and every `minutes`.
 
-    `fingerprint` maps everything that the result of the training depends on to its value as text.
+    `fingerprint` maps everything that the trained model depends on to its value as text.
     """
 
     def __init__(
@@ -51,7 +51,9 @@ class CheckpointManager:
             differences = _differences(state.get("fingerprint", {}), self.fingerprint)
             if not differences:
                 return state
-            logger.warning(f"{path} belongs to a different training ({differences}); {fallback}")
+            logger.warning(
+                f"{path} belongs to a training run with different settings, data or code ({differences}); {fallback}"
+            )
         return None
 
     def save(self, state: State) -> None:
@@ -61,20 +63,20 @@ class CheckpointManager:
         files.write_bytes(self.latest, serialize({"fingerprint": self.fingerprint, **state}))
         self.next_save = time.monotonic() + self.interval
 
-    def maybe_save(self, state_dict: Callable[[], State]) -> None:
+    def maybe_save(self, get_state: Callable[[], State]) -> None:
         """Save if a checkpoint is due; after a signal, save and raise Interrupted. Call it between two batches.
 
-        It costs one look at a clock and a flag: `state_dict`, which waits for the GPU, is called only to save.
+        It only checks the time and a flag. `get_state`, which waits for the GPU, is called only to save.
         """
         if self.stop_request.number is None and time.monotonic() < self.next_save:
             return
-        self.save(state_dict())
+        self.save(get_state())
         self.raise_if_stopped()
 
     def raise_if_stopped(self) -> None:
         """Raise Interrupted if a signal has asked this process to stop."""
         if self.stop_request.number is not None:
-            raise signals.Interrupted(self.stop_request.number, "training is saved up to its last step")
+            raise signals.Interrupted(self.stop_request.number, "a checkpoint was saved after the last completed step")
 
 
 def _differences(old: dict[str, str], new: dict[str, str]) -> str:
@@ -84,8 +86,8 @@ def _differences(old: dict[str, str], new: dict[str, str]) -> str:
 
 
 @contextmanager
-def fold_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a fold while it is trained.
+def training_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock in `folder` while its model and fold are trained.
 
     The operating system releases the lock when the process ends for any reason. Raises UserError if another process
     holds it, or if the folder cannot be written.
@@ -96,7 +98,7 @@ def fold_lock(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(
-            f"{folder.parent}: {_holder(folder)} is training this fold; wait for it, or stop it, "
+            f"{folder.parent}: {_holder(folder)} is training this model and fold; wait for it, or stop it, "
             "and run the same command again."
         ) from None
     except OSError as error:
@@ -118,9 +120,9 @@ def _holder(folder: Path) -> str:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a finished training, so that `--force` trains again.
+    """Remove the checkpoints of a finished training run, so that `--force` trains again.
 
-    They are kept if the Snakemake process that started this training has ended. The next Snakemake does not know that
+    They are kept if the Snakemake process that started this run has ended. The next Snakemake does not know that
     the fold is done and runs the job again, which then ends at once and with the same bytes.
     """
     snakemake_pid = os.environ.get("TGS_SALT_SNAKEMAKE")

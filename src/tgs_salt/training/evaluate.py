@@ -1,4 +1,7 @@
-"""Evaluation of a network on the held-out tiles: 101 x 101, without TTA, at probability 0.5."""
+"""Evaluation of a network on the held-out tiles at their original size, without TTA, at probability 0.5.
+
+The score is the mean average precision over IoU thresholds 0.50 to 0.95 (not the plain IoU); see `kernels.iou_score`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,13 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """`score`: the competition's; `loss`: mean log loss per pixel; `accuracy`: share of correctly classified pixels."""
+    """The metrics of the held-out tiles.
+
+    Attributes:
+        score: Mean average precision over IoU thresholds 0.50 to 0.95, the mean over tiles.
+        loss: Mean log loss per pixel.
+        accuracy: Fraction of correctly classified pixels.
+    """
 
     score: float
     loss: float

@@ -2,10 +2,10 @@
 
     python -m tgs_salt train --model unet --fold 0 --settings '{"model": {...}}' --images ... --output .../model.pt
 
-All data of an epoch is on the device as uint8. Random numbers are drawn for a whole epoch at once. Their seed depends
-on the setting `seed`, the fold, the epoch and the weights that a stage starts from, so an epoch can be repeated. On a
-CPU, a killed and resumed training ends with the same bytes, even if it was killed within an epoch. For that,
-checkpoints hold the state of the random number generators, which dropout advances.
+The whole dataset stays on the device as uint8. Random numbers are drawn for a whole epoch at once. Their seed depends
+on the setting `seed`, the fold, the epoch and the initial weights of a fine-tuned model, so an epoch can be repeated.
+On a CPU, a killed and resumed training run ends with the same bytes, even if it was killed within an epoch. For that,
+checkpoints include the state of the random number generators, which dropout advances.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tgs_salt.models.tile_model import (
 from tgs_salt.provenance import rule_digest
 from tgs_salt.settings import Model
 from tgs_salt.training import augmentation
-from tgs_salt.training.checkpoints import CheckpointManager, fold_lock, remove_checkpoints
+from tgs_salt.training.checkpoints import CheckpointManager, remove_checkpoints, training_lock
 from tgs_salt.training.evaluate import evaluate
 from tgs_salt.training.fold_data import FoldData, Teacher, read_fold
 from tgs_salt.training.history import History
@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """The input files of one training."""
+    """The input files of one training run."""
 
     images: Path
     masks: Path
@@ -72,11 +72,11 @@ def train(
     after each epoch, and every `checkpoint_minutes` within one.
 
     Raises:
-        UserError: Another process trains this fold, the loss is not finite, or memory runs out.
+        UserError: Another process trains this model and fold, the loss is not finite, or memory runs out.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint is saved first.
     """
     checkpoint_dir = output.parent / "checkpoints"
-    with fold_lock(checkpoint_dir), use_device(gpus, jobs_per_gpu) as device:
+    with training_lock(checkpoint_dir), use_device(gpus, jobs_per_gpu) as device:
         torch.set_num_threads(settings.threads)
         with explain_job_oom(f"lower models.{name}.batch_size (now {settings.batch_size})"):
             paths = (inputs.images, inputs.masks, inputs.tiles, inputs.folds)
@@ -94,7 +94,7 @@ def _compile(network: nn.Module) -> nn.Module:
     """Return a compiled module that shares the parameters of `network`, whose state dict keeps its names.
 
     It has one graph for full batches and one for the last, shorter batch. With dynamic shapes, torch would build a
-    slower graph for both, and a resumed training would switch to it at another step.
+    slower graph for both, and a resumed training run would switch to it at another step.
     """
     return torch.compile(network, dynamic=False)  # type: ignore[return-value]
 
@@ -123,7 +123,7 @@ def _do_nothing() -> None:
 
 
 class Trainer:
-    """The state and the loop of one training."""
+    """The state and the loop of one training run."""
 
     def __init__(
         self, name: str, fold: int, settings: Model, data: FoldData, device: torch.device, init_from: Path | None
@@ -134,8 +134,8 @@ class Trainer:
         network = _with_model_name(name, build_model, settings, data.images.shape[-1], pretrained=init_from is None)
         if init_from is not None:
             load_weights(init_from, network, data.fold_hash)
-            # A stage draws other random numbers than the stage it starts from. They depend on the weights of that stage
-            # alone, so changes of names, versions or code do not change the stages that follow.
+            # A fine-tuned model uses a different random stream from the model it starts from. The seed includes a
+            # digest of the initial weights, not the name or version of that model.
             self.init_digest = files.digest(*(tensor.numpy() for tensor in network.state_dict().values()))[:16]
         _check_last_batch(name, settings, network, len(data.images))
         disable_inplace_activations(network)
@@ -145,7 +145,7 @@ class Trainer:
         self.loss_fn = build_loss(settings.loss)
         if settings.architecture == "unet":
             _with_model_name(name, check_trainable, self.network, settings.encoder, self.loss_fn)
-        self.forward: nn.Module = _compile(self.network) if settings.compile else self.network
+        self.train_network: nn.Module = _compile(self.network) if settings.compile else self.network
         self.averager = WeightAverager(self.network, settings)
         self.steps_per_epoch = math.ceil(len(data.images) / settings.batch_size)
         self.optimizer = build_optimizer(self.network, settings)
@@ -157,8 +157,8 @@ class Trainer:
         self.step, self.lr, self.loss_sum = 0, 0.0, torch.zeros((), device=device)
         self.rng_state: list[Tensor] = []  # at the end of the epoch's last step
         self.progress = ProgressReporter(self.title, 0, None, lines=False)
-        self.seconds = 0.0
-        self.started_at = time.monotonic()
+        self.elapsed_seconds = 0.0
+        self.last_timed_at = time.monotonic()
         self.fingerprint = self._fingerprint()
 
     def run(self, checkpoints: CheckpointManager) -> None:
@@ -181,7 +181,7 @@ class Trainer:
     def _train_epochs(self, checkpoints: CheckpointManager) -> None:
         on_batch = partial(checkpoints.maybe_save, self.state_dict)
         patience = self.settings.early_stopping_patience
-        self.started_at = time.monotonic()
+        self.last_timed_at = time.monotonic()
         for epoch in range(len(self.history) + 1, self.settings.epochs + 1):
             if self.history.should_stop(patience):
                 log_and_echo(f"{self.title}: stopped early, {patience} epochs without a lower validation loss")
@@ -218,8 +218,8 @@ class Trainer:
             self.loss_sum = torch.zeros((), device=self.device)
         count, size = len(self.data.images), self.settings.batch_size
         order = torch.randperm(count, generator=generator).to(self.device)
-        side = self.data.images.shape[-1]
-        params = augmentation.sample_augmentations(count, side, self.settings.augment, generator).to(self.device)
+        tile_size = self.data.images.shape[-1]
+        params = augmentation.sample_augmentations(count, tile_size, self.settings.augment, generator).to(self.device)
         self.network.train()
         for step in range(self.step, self.steps_per_epoch):
             rows = order[step * size : (step + 1) * size]
@@ -227,7 +227,7 @@ class Trainer:
             targets = to_float(self.data.targets.index_select(0, rows))
             pixels, targets = params.apply(pixels, targets, rows)
             with autocast(self.device):
-                outputs = self.forward(pixels, self.data.depths.index_select(0, rows))
+                outputs = self.train_network(pixels, self.data.depths.index_select(0, rows))
             loss = self.loss_fn(outputs, targets)
             self.optimizer.zero_grad(set_to_none=True)
             self.grad_scaler.scale(loss).backward()
@@ -240,7 +240,8 @@ class Trainer:
             self.step = step + 1
             self.progress.advance(len(rows))
             if self.step == self.steps_per_epoch:
-                # SWA's batch-norm pass also draws dropout, and is repeated if training is interrupted after this step.
+                # The SWA batch-norm update also consumes random numbers (dropout is active) and runs again after a
+                # resume, so the state before it is saved.
                 self.rng_state = self._get_rng_state()
             on_batch()
         synchronize(self.device)
@@ -276,7 +277,7 @@ class Trainer:
 
     def _log_epoch(self) -> None:
         row = self.history.last
-        seconds = self.seconds / len(self.history)
+        seconds = self.elapsed_seconds / len(self.history)
         log_and_echo(
             f"{self.title}: epoch {len(self.history)}/{self.settings.epochs}, loss {row['loss']:.4f}, "
             f"score {row['score']:.4f}, {len(self.data.images) / seconds:,.0f} tiles/s, "
@@ -290,8 +291,8 @@ class Trainer:
         return {
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
             "threads": self.settings.threads,
-            "seconds": round(self.seconds, 1),
-            "tiles_per_second": round(len(self.data.images) * epochs / max(self.seconds, 1e-9), 1),
+            "seconds": round(self.elapsed_seconds, 1),
+            "tiles_per_second": round(len(self.data.images) * epochs / max(self.elapsed_seconds, 1e-9), 1),
             "peak_memory_mb": round(peak_memory_mb(self.device), 1),
             # `status` lists folds trained by an older version, and does not import torch to read model.pt.
             "version": __version__,
@@ -299,12 +300,12 @@ class Trainer:
         }
 
     def _update_seconds(self) -> None:
-        """Add the time since the last call, or since the first epoch started, to `seconds`."""
+        """Add the time since the last call, or since the first epoch started, to `elapsed_seconds`."""
         now = time.monotonic()
-        self.seconds, self.started_at = self.seconds + now - self.started_at, now
+        self.elapsed_seconds, self.last_timed_at = self.elapsed_seconds + now - self.last_timed_at, now
 
     def _fingerprint(self) -> dict[str, str]:
-        """Return all that the result depends on; a checkpoint with other values belongs to a different training."""
+        """Return all that the result depends on; a checkpoint with other values belongs to another run."""
         settings = self.settings.model_dump(mode="json", exclude={"extends", "init_from", "teacher"})
         dtype, encoder_weights = amp_dtype(self.device), Path(self.settings.encoder_weights)
         if encoder_weights.is_file():
@@ -316,7 +317,8 @@ class Trainer:
             "held-out tiles": self.data.fold_hash,
             "data": self.data.data_hash,
             "init_from weights": self.init_digest,
-            "training code": f"version {TRAINING_VERSION}, torch {torch.__version__}, {device}",
+            "training code version": str(TRAINING_VERSION),
+            "torch and device": f"{torch.__version__}, {device}",
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -327,7 +329,7 @@ class Trainer:
             "network": self.network.state_dict(), "averager": self.averager.state_dict(),
             "optimizer": self.optimizer.state_dict(), "lr_scheduler": self.scheduler.state_dict(),
             "grad_scaler": self.grad_scaler.state_dict(), "history": self.history.rows, "best_state": self.best_state,
-            "step": self.step, "lr": self.lr, "loss_sum": self.loss_sum, "seconds": self.seconds,
+            "step": self.step, "lr": self.lr, "loss_sum": self.loss_sum, "seconds": self.elapsed_seconds,
             "rng_state": rng_state,
         }  # fmt: skip
 
@@ -338,7 +340,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["lr_scheduler"])
         self.grad_scaler.load_state_dict(state["grad_scaler"])
-        self.history, self.best_state, self.seconds = History(state["history"]), state["best_state"], state["seconds"]
+        self.history, self.best_state = History(state["history"]), state["best_state"]
+        self.elapsed_seconds = state["seconds"]
         self.step, self.lr, self.loss_sum = state["step"], state["lr"], state["loss_sum"].to(self.device)
         self.rng_state = state["rng_state"]
         torch.set_rng_state(self.rng_state[0])

@@ -1,4 +1,4 @@
-"""The training data of one fold: tiles and targets as uint8, resident on the training device."""
+"""Training and validation data with one fold held out: uint8 tensors on the training device."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tgs_salt.kernels.iou_score import BYTE_HALF
 from tgs_salt.log import logger
 from tgs_salt.settings import Model
 
-UNCERTAIN = (51, 205)  # probabilities 0.2 (included) and 0.8 (excluded) as bytes
+UNCERTAIN_BYTES = (51, 205)  # half-open range of uint8 probabilities, about 0.2 <= p < 0.8
 
 
 @dataclass
 class Teacher:
-    """The teacher's predictions of the same fold, and the test tiles that they belong to."""
+    """The teacher's predictions of the same fold, and the images of the test tiles."""
 
     oof: Path
     test: Path
@@ -31,10 +31,10 @@ class Teacher:
 
 @dataclass
 class FoldData:
-    """Training tiles and held-out tiles of one fold; tensors are on the training device.
+    """Training and validation data with one fold held out; tensors are on the training device.
 
-    Images are (n, side, side) uint8, targets (n, side, side) uint8 with salt = 255, depths (n,) float32 as in
-    tiles.csv. `held_out_masks` is (n, side, side) uint8 of 0 and 1.
+    Images and targets (salt = 255) are (n, tile_size, tile_size) uint8, depths are (n,) float32 as in tiles.csv.
+    `held_out_masks` is (n, tile_size, tile_size) uint8 of 0 and 1.
     """
 
     images: Tensor
@@ -51,11 +51,13 @@ def read_fold(
     images: Path, masks: Path, tiles: Path, folds: Path, fold: int, settings: Model, teacher: Teacher | None,
     device: torch.device,
 ) -> FoldData:  # fmt: skip
-    """Read the data of one fold.
+    """Read the training and validation data with `fold` held out.
 
-    A teacher adds test tiles and held-out tiles with its predictions as targets. The labels of held-out tiles are
-    never used for training. Raises UserError if a file is missing or does not match the others, or if the fold holds
-    none or all of the tiles.
+    With a teacher, the test tiles and the held-out tiles are added with pseudo-labels (the teacher's predictions). The
+    true masks of the held-out tiles are never used for training.
+
+    Raises:
+        UserError: A file is missing or does not match the others, or the fold contains none or all of the tiles.
     """
     table = read_tiles(tiles, "train")
     fold_of_tile = read_folds(folds, table["id"])
@@ -100,12 +102,12 @@ def read_fold(
 
 
 def select_pseudo_labels(predictions: np.ndarray, settings: Model) -> tuple[np.ndarray, np.ndarray]:
-    """Select the tiles with enough confident pixels from the teacher's (n, side, side) uint8 probabilities.
+    """Select the tiles with enough confident pixels from the teacher's (n, tile_size, tile_size) uint8 probabilities.
 
-    Return the selection, (n,) bool, and the targets of the selected tiles, (m, side, side) uint8. A pixel is confident
-    below probability 0.2 and from 0.8 on, the rule of the competition's winners.
+    Return the selection, (n,) bool, and the targets of the selected tiles, (m, tile_size, tile_size) uint8. A pixel is
+    confident outside `UNCERTAIN_BYTES`, the rule of the competition's winners.
     """
-    confident = ((predictions < UNCERTAIN[0]) | (predictions >= UNCERTAIN[1])).mean(axis=(1, 2))
+    confident = ((predictions < UNCERTAIN_BYTES[0]) | (predictions >= UNCERTAIN_BYTES[1])).mean(axis=(1, 2))
     selected = confident >= settings.pseudo_label_min_confidence
     labels = predictions[selected]
     if settings.pseudo_labels == "hard":

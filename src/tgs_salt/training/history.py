@@ -1,4 +1,7 @@
-"""The metrics of each epoch, one row of history.csv, and the decisions that depend on them."""
+"""The metrics of each epoch, one row of history.csv, and the decisions that depend on them.
+
+`loss` is the configured training loss per tile. `validation_loss` is the mean log loss per pixel on the held-out tiles.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ Row = dict[str, float]
 
 
 class History:
-    """The rows so far, first epoch first; a resumed training starts with those of its checkpoint."""
+    """The rows so far, first epoch first; a resumed training run starts with those of its checkpoint."""
 
     def __init__(self, rows: list[Row] | None = None) -> None:
         self.rows = rows or []

@@ -79,7 +79,7 @@ def _lovasz_extension(errors: Tensor, labels: Tensor) -> Tensor:
     return (errors * weights).sum(1).mean()
 
 
-TERMS: dict[str, Loss] = {
+LOSS_FUNCTIONS: dict[str, Loss] = {
     "bce": F.binary_cross_entropy_with_logits,
     "dice": dice,
     "focal": focal,
@@ -91,22 +91,22 @@ TERMS: dict[str, Loss] = {
 def build_loss(text: str) -> Callable[[Outputs | Tensor, Tensor], Tensor]:
     """Return the loss function of a sum such as `0.2*bce + lovasz`; it takes logits or all outputs of a network.
 
-    Deep supervision adds the same loss of each coarser output, the empty head its cross-entropy. A tile is empty if no
-    target reaches 0.5 after augmentation.
+    Deep supervision adds the same loss for each coarser output; the empty head adds its binary cross-entropy. A tile is
+    empty if no target reaches 0.5 after augmentation.
     """
-    terms = [(factor, TERMS[name]) for name, factor in parse_loss(text).items()]
+    terms = [(factor, LOSS_FUNCTIONS[name]) for name, factor in parse_loss(text).items()]
 
-    def pixel_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
         # Sums over ten thousand pixels need float32, also under autocast.
         return torch.stack([factor * term(logits.float(), targets) for factor, term in terms]).sum()
 
     def total_loss(outputs: Outputs | Tensor, targets: Tensor) -> Tensor:
         targets = targets.float()
         if isinstance(outputs, Tensor):
-            return pixel_loss(outputs, targets)
-        loss = pixel_loss(outputs.logits, targets)
+            return mask_loss(outputs, targets)
+        loss = mask_loss(outputs.logits, targets)
         for logits in outputs.deep_logits:
-            loss = loss + DEEP_SUPERVISION_WEIGHT * pixel_loss(logits, targets)
+            loss = loss + DEEP_SUPERVISION_WEIGHT * mask_loss(logits, targets)
         if outputs.empty_logit is not None:
             empty = (targets.flatten(1).amax(1) < 0.5).float()
             loss = loss + EMPTY_HEAD_WEIGHT * F.binary_cross_entropy_with_logits(outputs.empty_logit.float(), empty)

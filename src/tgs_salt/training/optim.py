@@ -1,4 +1,8 @@
-"""The optimizer and the learning rate scheduler of a model."""
+"""The optimizer and the learning rate scheduler of a model.
+
+"The article" is the Medium article with a Keras notebook that the preset article.yaml reproduces
+(docs/how-it-works.md).
+"""
 
 from __future__ import annotations
 
@@ -44,7 +48,7 @@ def build_scheduler(optimizer: torch.optim.Optimizer, settings: Model, steps: in
     if settings.lr_scheduler == "cosine":
         return schedulers.CosineAnnealingLR(optimizer, T_max=steps)
     if settings.lr_scheduler == "plateau":
-        # Keras reduces in epoch number `patience` without improvement, torch one epoch later.
+        # Keras lowers the learning rate after `patience` epochs without improvement, torch after `patience + 1`.
         return schedulers.ReduceLROnPlateau(
             optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE - 1, threshold=1e-4, threshold_mode="abs",
             min_lr=PLATEAU_MIN_LR,

@@ -13,7 +13,7 @@ from tgs_salt.compute.amp import autocast
 from tgs_salt.models.tile_model import TileModel
 from tgs_salt.settings import Model
 
-SWA_SHARE = 0.25  # share of the epochs, the last ones, whose weights SWA averages
+SWA_FRACTION = 0.25  # SWA averages the weights of this fraction of the epochs, the last ones
 
 Batch = tuple[Tensor, Tensor]
 
@@ -30,7 +30,7 @@ class WeightAverager:
         self.network = network
         self.use_swa = settings.weight_averaging == "swa"
         self.ema_decay = settings.ema_decay if settings.weight_averaging == "ema" else 0.0
-        self.swa_start = settings.epochs - max(1, round(SWA_SHARE * settings.epochs)) + 1
+        self.swa_start = settings.epochs - max(1, round(SWA_FRACTION * settings.epochs)) + 1
         self.last_epoch = settings.epochs
         # n_averaged stays on the CPU, so that reading it never waits for a GPU.
         self.averaged_model = AveragedModel(network, use_buffers=not self.use_swa)
@@ -88,7 +88,7 @@ def _float_tensors(network: nn.Module) -> list[Tensor]:
 
 
 class _SingleInput(nn.Module):
-    """A network with one argument: `update_bn` passes a single one, and of a tuple only its first item."""
+    """Adapter for update_bn, which passes one argument to the model (only the first item if a batch is a tuple)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
