@@ -31,7 +31,7 @@ VALUES: dict[str, Any] = {
     "models.*.pseudo_labels": "hard", "models.*.pseudo_label_min_confidence": 0.5, "models.*.loss": "dice",
     "models.*.epochs": 2, "models.*.batch_size": 6, "models.*.learning_rate": 0.1,
     "models.*.encoder_lr_multiplier": 0.5, "models.*.weight_decay": 0.1, "models.*.optimizer": "sgd",
-    "models.*.lr_scheduler": "cosine", "models.*.weight_averaging": "none", "models.*.ema_decay": 0.5,
+    "models.*.lr_scheduler": "cosine", "models.*.weight_averaging": "swa", "models.*.ema_decay": 0.5,
     "models.*.keep_weights": "best_score", "models.*.early_stopping_patience": 3, "models.*.compile": True,
     "models.*.seed": 1, "models.*.threads": 2,
     **{f"models.*.augment.{key}": 0.25 for key in Augment.model_fields},
